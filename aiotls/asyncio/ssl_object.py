@@ -1,0 +1,73 @@
+"""What programs read from ``get_extra_info("ssl_object")``: the look of an `ssl.SSLObject`, and no more than the look.
+
+Servers ask it for the version, the cipher, the application protocol and the peer's certificate.
+"""
+
+from typing import Final
+
+from aiotls.connection import ServerConnection
+from aiotls.errors import LocalError
+from aiotls.events import Negotiated
+
+__all__ = ["SSLObjectView", "cipher"]
+
+_VERSION_NAMES: Final = {0x0304: "TLSv1.3"}
+
+
+def cipher(negotiated: Negotiated) -> tuple[str, str, int]:
+    """The cipher suite as `ssl.SSLObject.cipher` tells it: name, version, secret bits."""
+    return negotiated.cipher_suite.name, _VERSION_NAMES[negotiated.version], negotiated.secret_bits
+
+
+class SSLObjectView:
+    """Reads a connection through the methods of an `ssl.SSLObject`."""
+
+    __slots__ = ("_engine", "_negotiated")
+
+    def __init__(self, engine: ServerConnection, negotiated: Negotiated) -> None:
+        self._engine = engine
+        self._negotiated = negotiated
+
+    @property
+    def server_side(self) -> bool:
+        """Whether this is the server's end."""
+        return True
+
+    @property
+    def server_hostname(self) -> str | None:
+        """The name that the client asked for."""
+        return self._negotiated.server_name
+
+    @property
+    def session_reused(self) -> bool:
+        """Whether an earlier session was resumed."""
+        return self._negotiated.resumed
+
+    def version(self) -> str:
+        """The protocol version, such as "TLSv1.3"."""
+        return _VERSION_NAMES[self._negotiated.version]
+
+    def cipher(self) -> tuple[str, str, int]:
+        """The cipher suite: name, version, secret bits."""
+        return cipher(self._negotiated)
+
+    def selected_alpn_protocol(self) -> str | None:
+        """The application protocol, if one was agreed on."""
+        return self._negotiated.alpn
+
+    def compression(self) -> None:
+        """None: TLS 1.3 has no compression."""
+
+    def getpeercert(self, binary_form: bool = False) -> bytes | None:  # noqa: FBT001, FBT002 - the look
+        """The peer's certificate in DER, or None where it showed none; there is no dictionary form."""
+        chain = self._negotiated.peer_certificates
+        if not chain:
+            return None
+        if not binary_form:
+            msg = "getpeercert() gives DER only: call getpeercert(True), or read get_extra_info('tls')"
+            raise LocalError(msg)
+        return chain[0]
+
+    def get_channel_binding(self, cb_type: str = "tls-exporter") -> bytes:
+        """The channel binding of that name; for TLS 1.3 there is tls-exporter (RFC 9266)."""
+        return self._engine.channel_binding(cb_type)

@@ -1,0 +1,174 @@
+"""What a program decides once, for all its connections.
+
+A config is frozen: it is checked when it is made, and all that depends on it alone is computed then, so that a
+handshake finds it ready.  The engine has no clock and no randomness of its own: both are values here, which is what
+makes a test deterministic.
+"""
+
+import enum
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TypeVar
+
+from aiotls.crypto.groups import GROUPS, Group
+from aiotls.crypto.suites import SUITES, Suite
+from aiotls.errors import LocalError
+from aiotls.keylog import KeyLog
+from aiotls.policy import POLICIES, Policy
+from aiotls.trust.credentials import Credential, CredentialResolver
+from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
+
+__all__ = ["Preference", "ServerConfig"]
+
+_LONGEST_PROTOCOL = 255
+_SMALLEST_MESSAGE_LIMIT = 4096
+_LARGEST_MESSAGE_LIMIT = 1 << 24
+
+E = TypeVar("E", bound=enum.IntEnum)
+
+
+class Preference(enum.Enum):
+    """Whose order decides where both sides have several things in common."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a server negotiates; raises LocalError for a value that cannot be, naming the field."""
+
+    _: KW_ONLY
+    credentials: Credential | Sequence[Credential] | CredentialResolver
+    """What the server proves its name with: one credential; several, of which the first is the default; or a function
+    of the ClientHelloInfo that returns one, or None, or an awaitable of that."""
+    policy: str | Policy = "default"
+    """The lists below where they are not given."""
+    cipher_suites: Sequence[CipherSuite] | None = None
+    """Most wanted first; None takes the policy's."""
+    groups: Sequence[NamedGroup] | None = None
+    """Most wanted first; None takes the policy's."""
+    signature_schemes: Sequence[SignatureScheme] | None = None
+    """What the server may sign with, on top of what its key can do; None takes the policy's."""
+    alpn: Sequence[str] = ()
+    """Application protocols, most wanted first.  When both sides name some and share none, the handshake fails with
+    no_application_protocol; when one side names none, none is chosen."""
+    cipher_suite_preference: Preference = Preference.SERVER
+    """Whose order of cipher suites decides."""
+    group_preference: Preference = Preference.SERVER
+    """Whose order of groups decides."""
+    insist_on_preferred_group: bool = False
+    """False takes the best group that the client sent a share for, and asks for another only when there is none.  True
+    asks for the most wanted group that both support by HelloRetryRequest, at the price of a round trip."""
+    require_server_name: bool = False
+    """True refuses a client that names no server (missing_extension)."""
+    max_handshake_message_size: int = 64 * 1024
+    """Bytes, header included; a longer message is refused before it is buffered.  64 KiB, as in Rustls and Go."""
+    max_records_per_key: int | None = None
+    """Records after which a key is replaced by KeyUpdate; None is the cipher suite's limit (2^24 for AES-GCM)."""
+    max_early_data_skipped: int = 16 * 1024
+    """Bytes of early data that the server passes over, for it accepts none."""
+    key_log: KeyLog | None = None
+    """Is given every traffic secret, for debugging; see `aiotls.KeyLogFile`."""
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970."""
+    random: Callable[[int], bytes] = os.urandom
+    """Random bytes, this many."""
+
+    resolve: CredentialResolver | None = field(init=False, repr=False, compare=False)
+    """The resolver, where `credentials` is one."""
+    credential_list: tuple[Credential, ...] = field(init=False, repr=False, compare=False)
+    """The credentials, where they are given as such."""
+    suites: dict[int, Suite] = field(init=False, repr=False, compare=False)
+    """The cipher suites by code point, in order of preference."""
+    group_rows: dict[int, Group] = field(init=False, repr=False, compare=False)
+    """The groups by code point, in order of preference."""
+    schemes: frozenset[int] = field(init=False, repr=False, compare=False)
+    """The signature schemes as code points."""
+    protocols: dict[bytes, str] = field(init=False, repr=False, compare=False)
+    """The application protocols by their bytes, in order of preference."""
+
+    def __post_init__(self) -> None:
+        """Check every field, and compute what depends on the config alone."""
+        policy = _policy(self.policy)
+        suites = _codes("cipher_suites", self.cipher_suites, policy.cipher_suites, SUITES)
+        groups = _codes("groups", self.groups, policy.groups, GROUPS)
+        schemes = _codes(
+            "signature_schemes", self.signature_schemes, policy.signature_schemes, policy.signature_schemes
+        )
+        self._check_limits()
+        resolve, credentials = _credentials(self.credentials)
+        derived = {
+            "resolve": resolve,
+            "credential_list": credentials,
+            "suites": {code: SUITES[code] for code in suites},
+            "group_rows": {code: GROUPS[code] for code in groups},
+            "schemes": frozenset(schemes),
+            "protocols": _protocols(self.alpn),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def _check_limits(self) -> None:
+        if not _SMALLEST_MESSAGE_LIMIT <= self.max_handshake_message_size < _LARGEST_MESSAGE_LIMIT:
+            msg = f"ServerConfig.max_handshake_message_size must be {_SMALLEST_MESSAGE_LIMIT}..{_LARGEST_MESSAGE_LIMIT - 1}"
+            raise LocalError(msg)
+        if self.max_records_per_key is not None and self.max_records_per_key < 1:
+            msg = "ServerConfig.max_records_per_key must be at least 1"
+            raise LocalError(msg)
+        if self.max_early_data_skipped < 0:
+            msg = "ServerConfig.max_early_data_skipped must not be negative"
+            raise LocalError(msg)
+
+
+def _policy(policy: str | Policy) -> Policy:
+    if isinstance(policy, Policy):
+        return policy
+    try:
+        return POLICIES[policy]
+    except (KeyError, TypeError):
+        msg = f"there is no policy {policy!r}; there are: {', '.join(POLICIES)}"
+        raise LocalError(msg) from None
+
+
+def _codes(name: str, given: Sequence[E] | None, default: Sequence[E], known: Iterable[int]) -> tuple[int, ...]:
+    """The code points of a list, as plain ints; each must be one that we can do, and there must be one."""
+    codes = tuple(int(code) for code in (default if given is None else given))
+    supported = frozenset(known)
+    unknown = [code for code in (default if given is None else given) if int(code) not in supported]
+    if unknown:
+        msg = f"ServerConfig.{name}: {unknown[0]!r} is not supported"
+        raise LocalError(msg)
+    if not codes or len(set(codes)) != len(codes):
+        msg = f"ServerConfig.{name} must name at least one, and none twice"
+        raise LocalError(msg)
+    return codes
+
+
+def _credentials(
+    given: Credential | Sequence[Credential] | CredentialResolver,
+) -> tuple[CredentialResolver | None, tuple[Credential, ...]]:
+    if isinstance(given, Credential):
+        return None, (given,)
+    if callable(given):
+        return given, ()
+    credentials = tuple(given) if isinstance(given, Sequence) else ()
+    if not credentials or not all(isinstance(credential, Credential) for credential in credentials):
+        msg = "ServerConfig.credentials must be a Credential, a list of them, or a function that returns one"
+        raise LocalError(msg)
+    return None, credentials
+
+
+def _protocols(alpn: Sequence[str]) -> dict[bytes, str]:
+    if isinstance(alpn, str | bytes):
+        msg = f'ServerConfig.alpn must be a list of names, such as ("{alpn!s}",)'
+        raise LocalError(msg)
+    protocols = {}
+    for name in alpn:
+        if not isinstance(name, str) or not name or len(name.encode()) > _LONGEST_PROTOCOL:  # RFC 7301 §3.1
+            msg = f"ServerConfig.alpn: {name!r} is not a name of 1 to {_LONGEST_PROTOCOL} bytes"
+            raise LocalError(msg)
+        protocols[name.encode()] = name
+    return protocols

@@ -1,0 +1,496 @@
+"""The engine: one end of a TLS connection, without I/O.
+
+Theory of operation.  The owner feeds what the peer sent (`receive_data`, `receive_eof`), takes events (`next_event`) until
+there are none, and sends what comes out (`data_to_send`).  Everything that a `receive_data` brings is processed in that
+call, so that the owner may use its buffer again at once; events wait in their order.
+
+An error of the peer's is an event like the others, and the last: `next_event` raises it, in its place and from then on,
+the alert that tells the peer of it is in `data_to_send`, and the engine takes and gives no more.
+
+When the handshake waits for something outside (a certificate from a database, a signature from an HSM), `pending` is an
+awaitable, and the owner calls `resume` or `fail` with what came of it.  Until then what the peer sends is kept, within
+a bound; an owner does best to stop reading.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiotls.config import ServerConfig
+from aiotls.crypto.schedule13 import TrafficSecret
+from aiotls.crypto.suites import Suite
+from aiotls.errors import (
+    AlertDescription,
+    AlertReceived,
+    BadRecordMAC,
+    CallbackError,
+    DecodeError,
+    LocalError,
+    PeerFlooding,
+    TLSError,
+    TruncationError,
+    UnexpectedMessage,
+    alert_for,
+)
+from aiotls.events import ApplicationData, Event, HandshakeComplete, KeyUpdated, PeerClosed
+from aiotls.handshake.effects import HandshakeDriver
+from aiotls.handshake.hello import serve
+from aiotls.handshake.negotiate import Negotiated
+from aiotls.handshake.post import KeyUpdates, key_update
+from aiotls.handshake.server13 import Outcome
+from aiotls.record.framing import (
+    MAX_CIPHERTEXT,
+    MAX_PLAINTEXT,
+    Buffer,
+    Deframer,
+    Reassembler,
+    frame_plaintext,
+    split,
+)
+from aiotls.record.protection import OpeningKey, SealingKey
+from aiotls.wire.registries import ContentType
+
+__all__ = ["ServerConnection"]
+
+_CHANGE_CIPHER_SPEC: Final = int(ContentType.change_cipher_spec)
+_ALERT: Final = int(ContentType.alert)
+_HANDSHAKE: Final = int(ContentType.handshake)
+_APPLICATION_DATA: Final = int(ContentType.application_data)
+
+_WARNING: Final = 1
+_FATAL: Final = 2
+_ALERT_LENGTH: Final = 2
+
+# Bounds on what is legal, costs us work, and brings nothing.
+_MAX_CHANGE_CIPHER_SPEC: Final = 32  # as in BoringSSL
+_MAX_EMPTY_RECORDS: Final = 32  # in a row; as in BoringSSL and Rustls
+_MAX_WARNINGS: Final = 4  # as in Rustls
+_MAX_BACKLOG: Final = 64 * 1024  # bytes kept while the handshake waits for its owner
+
+
+class ServerConnection:
+    """The server's end of a connection."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Begin a handshake that waits for a ClientHello."""
+        self._config = config
+        self._deframer = Deframer()
+        self._reassembler = Reassembler(config.max_handshake_message_size)
+        self._read_key: OpeningKey | None = None
+        self._write_key: SealingKey | None = None
+        self._events: deque[Event] = deque()
+        self._out: list[bytes | bytearray] = []
+        self._flight = bytearray()  # handshake messages that share their records
+        self._error: TLSError | None = None
+        self._outcome: Outcome | None = None
+        self._close_sent = False
+        self._peer_closed = False
+        self._owes_key_update = False
+        self._key_updates = KeyUpdates()
+        self._change_cipher_specs = 0
+        self._empty_records = 0
+        self._warnings = 0
+        self._skippable = -1  # bytes of early data that may still be passed over; -1: there is none to expect
+        self._hello_received = False
+        self._driver: HandshakeDriver[Outcome] | None = HandshakeDriver(serve(config, self))
+
+    # --- The owner's side: state ---------------------------------------------------------------------------------
+
+    @property
+    def negotiated(self) -> Negotiated | None:
+        """What was agreed on, once the handshake is complete."""
+        return None if self._outcome is None else self._outcome.negotiated
+
+    @property
+    def pending(self) -> Awaitable[Any] | None:
+        """What the handshake waits for the owner to await, or None; see `resume` and `fail`."""
+        return None if self._driver is None else self._driver.pending
+
+    @property
+    def can_send(self) -> bool:
+        """Whether `send_data` may be called: the handshake is complete, and our side is open."""
+        return self._outcome is not None and not self._close_sent and self._error is None
+
+    # --- The owner's side: receiving -----------------------------------------------------------------------------
+
+    def receive_data(self, data: Buffer | bytearray) -> None:
+        """Take TLS bytes from the peer: any bytes-like object, split anywhere; it is free when this returns.
+
+        Raises LocalError when the owner goes on feeding a handshake that waits for it.
+        """
+        if self._error is not None or self._peer_closed:
+            return  # RFC 8446 §6.1: what comes after the end is ignored
+        if self.pending is not None and self._deframer.buffered > _MAX_BACKLOG:
+            msg = "the handshake waits for `pending`: stop reading from the peer until then"
+            raise LocalError(msg)
+        self._deframer.feed(memoryview(data))
+        self._process()
+
+    def receive_eof(self) -> None:
+        """The transport ended; without the peer's close_notify that is a truncation (RFC 8446 §6.1)."""
+        if self._error is None and not self._peer_closed:
+            when = "before close_notify" if self._outcome else "during the handshake"
+            self._fail(TruncationError(f"the peer's transport ended {when}"))
+
+    def next_event(self) -> Event | None:
+        """What happened next, or None; raises the TLSError that ended the connection once all else was told."""
+        if self._events:
+            return self._events.popleft()
+        if self._error is not None:
+            raise self._error.with_traceback(None)  # it is raised again and again, and would grow
+        return None
+
+    def resume(self, result: object) -> None:
+        """Go on with what `pending` came to."""
+        self._continue(lambda driver: driver.resume(result))
+
+    def fail(self, error: BaseException) -> None:
+        """`pending` failed, or was cancelled: the handshake ends with internal_error, or the error's own alert."""
+        if not isinstance(error, Exception):
+            error = CallbackError(f"cancelled: {error!r}")
+        self._continue(lambda driver: driver.fail(error))
+
+    def _continue(self, step: Callable[[HandshakeDriver[Outcome]], None]) -> None:
+        driver = self._driver
+        if driver is None or driver.pending is None:
+            msg = "the handshake waits for nothing"
+            raise LocalError(msg)
+        try:
+            step(driver)
+            self._after_step(driver)
+        except TLSError as failure:
+            self._fail(failure)
+        self._process()
+
+    # --- The owner's side: sending -------------------------------------------------------------------------------
+
+    def send_data(self, data: Buffer | bytearray) -> None:
+        """Seal application data at once; raises LocalError before the handshake is complete and after `close`."""
+        if not self.can_send:
+            msg = "the handshake is not complete" if self._outcome is None else "the connection is closed for sending"
+            raise LocalError(msg if self._error is None else f"the connection has failed: {self._error}")
+        if len(data) <= MAX_PLAINTEXT:
+            if len(data):
+                self._seal(_APPLICATION_DATA, data)
+            return
+        view = memoryview(data).cast("B")
+        full = len(view) - len(view) % MAX_PLAINTEXT
+        self._seal_full_records(view[:full])
+        if full < len(view):
+            self._seal(_APPLICATION_DATA, view[full:])
+
+    def data_to_send(self) -> bytes | bytearray:
+        """The TLS bytes for the peer, each of them once; empty when there are none."""
+        out = self._out
+        if not out:
+            return b""
+        if len(out) == 1:
+            return out.pop()
+        data = b"".join(out)
+        out.clear()
+        return data
+
+    def close(self) -> None:
+        """Send close_notify: our side ends, the peer's goes on (RFC 8446 §6.1).  A second call does nothing.
+
+        Before the handshake is complete this gives it up, and says so with user_canceled.
+        """
+        if self._close_sent or self._error is not None:
+            return
+        if self._outcome is None:
+            self._send_alert(AlertDescription.user_canceled)
+            self._send_alert(AlertDescription.close_notify)
+            self._end(LocalError("the connection was closed during the handshake"))
+            return
+        self._send_alert(AlertDescription.close_notify)
+        self._close_sent = True
+
+    def abandon(self, error: TLSError) -> None:
+        """End the connection because of *error* of the owner's own (a deadline, say), telling the peer."""
+        if self._error is None:
+            self._fail(error)
+
+    def key_update(self, *, request_peer: bool = False) -> None:
+        """Change our sending key now, and if asked for the peer's too (RFC 8446 §4.6.3)."""
+        if not self.can_send:
+            msg = "keys can be updated between the handshake and the close only"
+            raise LocalError(msg)
+        self._send_key_update(request_peer=request_peer)
+
+    # --- The owner's side: what the handshake's secrets are good for ---------------------------------------------
+
+    def export_keying_material(self, label: str, context: bytes, length: int) -> bytes:
+        """Key material of *length* bytes that only the two ends can know (RFC 8446 §7.5, RFC 5705)."""
+        outcome = self._outcome
+        if outcome is None:
+            msg = "keying material is there once the handshake is complete"
+            raise LocalError(msg)
+        return outcome.export(label, context, length)
+
+    def channel_binding(self, name: str = "tls-exporter") -> bytes:
+        """The value that binds an authentication to this connection (RFC 9266)."""
+        if name != "tls-exporter":
+            msg = f"there is no channel binding {name!r} for TLS 1.3; there is tls-exporter (RFC 9266)"
+            raise LocalError(msg)
+        return self.export_keying_material("EXPORTER-Channel-Binding", b"", 32)
+
+    # --- The handshake's side: its Channel -----------------------------------------------------------------------
+
+    def send(self, message: bytes) -> None:
+        """Collect a handshake message; those of one flight share their records."""
+        self._flight += message
+
+    def send_change_cipher_spec(self) -> None:
+        """The compatibility record of RFC 8446 §D.4."""
+        self._flush_flight()
+        self._out.append(frame_plaintext(_CHANGE_CIPHER_SPEC, b"\x01"))
+
+    def install_write_key(self, suite: Suite, secret: TrafficSecret) -> None:
+        """What was collected goes out under the old key, all else under the new one."""
+        self._flush_flight()
+        self._write_key = SealingKey(suite, secret)
+
+    def install_read_key(self, suite: Suite, secret: TrafficSecret) -> None:
+        """A message must not span a change of keys (RFC 8446 §5.1)."""
+        self._refuse_leftovers()
+        self._read_key = OpeningKey(suite, secret)
+        self._deframer.limit = MAX_CIPHERTEXT
+
+    def skip_early_data(self) -> None:
+        """The client may have sent early data, which cannot be opened (RFC 8446 §4.2.10)."""
+        self._skippable = self._config.max_early_data_skipped
+
+    def _refuse_leftovers(self) -> None:
+        if self._reassembler:
+            msg = "a handshake message spans a change of keys (RFC 8446 §5.1)"
+            raise UnexpectedMessage(msg)
+
+    # --- Receiving -----------------------------------------------------------------------------------------------
+
+    def _process(self) -> None:
+        """Work through what has come, as far as it goes."""
+        try:
+            while self._error is None and not self._peer_closed:
+                if self._driver is not None and self._driver.pending is not None:
+                    break
+                if self._reassembler:
+                    message = self._reassembler.next_message()
+                    if message is not None:
+                        self._handle_message(message)
+                        continue
+                record = self._deframer.next_record()
+                if record is None:
+                    break
+                self._handle_record(*record)
+            if self._owes_key_update and self.can_send:
+                self._send_key_update(request_peer=False)
+        except TLSError as error:
+            self._fail(error)
+        self._deframer.keep()
+
+    def _handle_record(self, content_type: int, header: Buffer, payload: Buffer) -> None:
+        key = self._read_key
+        if key is None:
+            self._handle_plaintext_record(content_type, payload)
+            return
+        if content_type != _APPLICATION_DATA:
+            self._handle_unprotected_record(content_type, payload, key)
+            return
+        try:
+            content_type, content = key.open(header, payload)
+        except BadRecordMAC:
+            if not self._skip(payload):
+                raise
+            return
+        self._skippable = -1
+        if content_type == _APPLICATION_DATA:
+            self._handle_application_data(content)
+        else:
+            self._handle_content(content_type, content)
+
+    def _handle_plaintext_record(self, content_type: int, payload: Buffer) -> None:
+        """Before there is a key: the hellos, and alerts about them."""
+        if content_type == _CHANGE_CIPHER_SPEC:
+            self._handle_change_cipher_spec(payload)
+        elif content_type != _APPLICATION_DATA:
+            self._handle_content(content_type, payload)
+        elif not self._skip(payload):
+            msg = "application data before the handshake (RFC 8446 §5)"
+            raise UnexpectedMessage(msg)
+
+    def _handle_unprotected_record(self, content_type: int, payload: Buffer, key: OpeningKey) -> None:
+        """After there is a key, two kinds of record may still come without protection, during the handshake."""
+        if content_type == _CHANGE_CIPHER_SPEC:
+            self._handle_change_cipher_spec(payload)
+        elif content_type == _ALERT and self._driver is not None and not key.sequence:
+            # The client could not follow our ServerHello, and so has no key to tell us under.
+            self._handle_alert(payload)
+        else:
+            msg = "a record without protection, after the keys were agreed on (RFC 8446 §5)"
+            raise UnexpectedMessage(msg)
+
+    def _handle_content(self, content_type: int, content: Buffer) -> None:
+        if content_type == _HANDSHAKE:
+            self._reassembler.feed(content)
+            return
+        if self._reassembler:
+            msg = "a record of another type between the parts of a handshake message (RFC 8446 §5.1)"
+            raise UnexpectedMessage(msg)
+        if content_type != _ALERT:
+            msg = f"a protected record of type {content_type} (RFC 8446 §5)"
+            raise UnexpectedMessage(msg)
+        self._handle_alert(content)
+
+    def _handle_application_data(self, content: bytes) -> None:
+        if self._outcome is None:
+            msg = "application data before the client's Finished (RFC 8446 §2)"
+            raise UnexpectedMessage(msg)
+        if self._reassembler:
+            msg = "application data between the parts of a handshake message (RFC 8446 §5.1)"
+            raise UnexpectedMessage(msg)
+        if not content:  # RFC 8446 §5.1 allows it, as a defence against traffic analysis
+            self._empty_records += 1
+            if self._empty_records > _MAX_EMPTY_RECORDS:
+                msg = f"more than {_MAX_EMPTY_RECORDS} empty records in a row"
+                raise PeerFlooding(msg)
+            return
+        self._empty_records = 0
+        self._key_updates.reset()
+        self._events.append(ApplicationData(content))
+
+    def _handle_message(self, message: bytes) -> None:
+        driver = self._driver
+        if driver is not None:
+            self._hello_received = True
+            driver.deliver(message)
+            self._after_step(driver)
+            return
+        if self._key_updates.receive(message):
+            self._owes_key_update = True
+        self._refuse_leftovers()
+        if self._read_key is not None:
+            self._read_key = self._read_key.updated()
+        self._events.append(KeyUpdated())
+
+    def _after_step(self, driver: HandshakeDriver[Outcome]) -> None:
+        """The handshake goes on, or is complete."""
+        self._flush_flight()
+        if driver.result is not None:
+            self._outcome = driver.result
+            self._driver = None
+            self._skippable = -1
+            self._events.append(HandshakeComplete(driver.result.negotiated))
+
+    def _handle_change_cipher_spec(self, payload: Buffer) -> None:
+        """Dropped without a look where RFC 8446 §5 allows it, and refused elsewhere."""
+        self._change_cipher_specs += 1
+        if payload != b"\x01" or self._driver is None or not self._hello_received or self._reassembler:
+            msg = "a change_cipher_spec that has no place here (RFC 8446 §5)"
+            raise UnexpectedMessage(msg)
+        if self._change_cipher_specs > _MAX_CHANGE_CIPHER_SPEC:
+            msg = f"more than {_MAX_CHANGE_CIPHER_SPEC} change_cipher_spec records"
+            raise PeerFlooding(msg)
+
+    def _handle_alert(self, content: Buffer) -> None:
+        """RFC 8446 §6: but for two, every alert is the end, whatever level it bears."""
+        if not content:  # §5.4
+            msg = "an alert record without content (RFC 8446 §5.4)"
+            raise UnexpectedMessage(msg)
+        if len(content) != _ALERT_LENGTH:
+            msg = f"an alert record of {len(content)} bytes (RFC 8446 §6)"
+            raise DecodeError(msg)
+        description = AlertDescription(content[1])
+        if description is AlertDescription.close_notify:
+            if self._outcome is None:
+                msg = "the peer closed the connection during the handshake"
+                raise TruncationError(msg)
+            self._peer_closed = True
+            self._events.append(PeerClosed())
+        elif description is AlertDescription.user_canceled:
+            self._warnings += 1
+            if self._warnings > _MAX_WARNINGS:
+                msg = f"more than {_MAX_WARNINGS} user_canceled alerts"
+                raise PeerFlooding(msg)
+        else:
+            raise AlertReceived(description)
+
+    def _skip(self, payload: Buffer) -> bool:
+        """Whether a record that cannot be opened may be early data (RFC 8446 §4.2.10)."""
+        if self._skippable < 0:
+            return False
+        self._skippable -= len(payload)
+        return self._skippable >= 0
+
+    # --- Sending -------------------------------------------------------------------------------------------------
+
+    def _flush_flight(self) -> None:
+        if self._flight:
+            flight = bytes(self._flight)
+            self._flight.clear()
+            if self._write_key is None:
+                self._out.append(frame_plaintext(_HANDSHAKE, flight))
+            else:
+                for piece in split(flight, MAX_PLAINTEXT):
+                    self._out.append(self._write_key.seal(_HANDSHAKE, piece))
+
+    def _records_left(self, key: SealingKey) -> int:
+        """Records that *key* may still protect; one is kept for the KeyUpdate that ends it (RFC 8446 §5.5)."""
+        limit = key.suite.confidentiality_limit
+        if self._config.max_records_per_key is not None:
+            limit = min(limit, self._config.max_records_per_key)
+        return limit - 1 - key.sequence
+
+    def _application_key(self) -> SealingKey:
+        """The write key, replaced first when it has served its time (RFC 8446 §5.5)."""
+        key = self._write_key
+        if key is None:
+            msg = "the handshake is not complete"
+            raise LocalError(msg)
+        if self._records_left(key) <= 0:
+            key = self._send_key_update(request_peer=False)
+        return key
+
+    def _seal(self, content_type: int, content: Buffer | bytearray) -> None:
+        self._out.append(self._application_key().seal(content_type, content))
+
+    def _seal_full_records(self, data: memoryview) -> None:
+        while data:
+            key = self._application_key()
+            size = min(len(data), max(1, self._records_left(key)) * MAX_PLAINTEXT)
+            self._out.append(key.seal_full_records(data[:size]))
+            data = data[size:]
+
+    def _send_key_update(self, *, request_peer: bool) -> SealingKey:
+        if self._write_key is None:
+            msg = "the handshake is not complete"
+            raise LocalError(msg)
+        self._owes_key_update = False
+        self._out.append(self._write_key.seal(_HANDSHAKE, key_update(request_peer=request_peer)))
+        self._write_key = self._write_key.updated()
+        return self._write_key
+
+    def _send_alert(self, description: AlertDescription) -> None:
+        closing = description in (AlertDescription.close_notify, AlertDescription.user_canceled)
+        content = bytes((_WARNING if closing else _FATAL, description))
+        if self._write_key is None:
+            self._out.append(frame_plaintext(_ALERT, content))
+        else:
+            self._out.append(self._write_key.seal(_ALERT, content))
+
+    # --- The end -------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: TLSError) -> None:
+        """The one place where an error becomes an alert (RFC 8446 §6.2)."""
+        self._flight.clear()
+        alert = alert_for(error)
+        if alert is not None and not self._close_sent:
+            self._send_alert(alert)
+        self._end(error)
+
+    def _end(self, error: TLSError) -> None:
+        """Take and give no more, and let the secrets go, with the frames that an error's traceback would keep."""
+        self._error = error.with_traceback(None)
+        driver, self._driver = self._driver, None
+        self._read_key = self._write_key = None
+        if driver is not None:
+            driver.close()

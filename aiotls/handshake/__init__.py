@@ -1,0 +1,1 @@
+"""The handshake protocol (RFC 8446 §4): one coroutine for each role and version."""

@@ -1,0 +1,193 @@
+"""The choices of RFC 8446 §4.1.1, each a pure function of the ClientHello and the config.
+
+What is common to both lists decides, in the order of the side that the config prefers.  Nothing in common is the
+peer's incompatibility and no misbehaviour, and each choice has its own error.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiotls.config import Preference, ServerConfig
+from aiotls.crypto.groups import Group
+from aiotls.crypto.suites import SUITES, Suite
+from aiotls.errors import (
+    IllegalParameter,
+    MissingExtension,
+    NoApplicationProtocol,
+    NoCommonCipherSuite,
+    NoCommonGroup,
+    NoCommonSignatureScheme,
+    NoCommonVersion,
+)
+from aiotls.trust.credentials import Credential
+from aiotls.wire.messages import ClientHello
+from aiotls.wire.registries import (
+    CipherSuite,
+    ExtensionType,
+    NamedGroup,
+    ProtocolVersion,
+    SignatureScheme,
+    name_of,
+)
+
+__all__ = [
+    "Negotiated",
+    "application_protocol",
+    "check_mandatory_extensions",
+    "check_second_hello",
+    "cipher_suite",
+    "key_exchange",
+    "protocol_version",
+    "signature_scheme",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What a handshake agreed on."""
+
+    version: ProtocolVersion
+    cipher_suite: CipherSuite
+    group: NamedGroup | None
+    """The key exchange group."""
+    signature_scheme: SignatureScheme | None
+    """What the server signed the handshake with."""
+    alpn: str | None
+    """The application protocol, if one was agreed on."""
+    server_name: str | None
+    """The name that the client asked for, in lower case."""
+    resumed: bool
+    """Whether an earlier session was resumed."""
+    retried: bool
+    """Whether a HelloRetryRequest cost a round trip."""
+    credential: Credential | None
+    """Our own credential, if we proved our name with one."""
+    peer_certificates: tuple[bytes, ...] = ()
+    """The peer's chain in DER, its own certificate first."""
+
+    @property
+    def secret_bits(self) -> int:
+        """The length of the cipher's key, in bits."""
+        return 8 * SUITES[self.cipher_suite].key_length
+
+
+def _first_common(ours: Iterable[int], theirs: Sequence[int], preference: Preference) -> int | None:
+    """The first that both lists hold, in the order of the preferred side."""
+    if preference is Preference.SERVER:
+        return next((code for code in ours if code in theirs), None)
+    mine = frozenset(ours)
+    return next((code for code in theirs if code in mine), None)
+
+
+def protocol_version(hello: ClientHello) -> int:
+    """The version, by supported_versions alone (RFC 8446 §4.2.1)."""
+    if hello.supported_versions is None:
+        msg = f"the client speaks at most {name_of(ProtocolVersion, hello.legacy_version)}, and TLS 1.3 is wanted"
+        raise NoCommonVersion(msg)
+    if ProtocolVersion.TLSv1_3 not in hello.supported_versions:
+        offered = ", ".join(name_of(ProtocolVersion, version) for version in hello.supported_versions[:8])
+        msg = f"the client offers {offered}, and TLS 1.3 is wanted"
+        raise NoCommonVersion(msg)
+    return ProtocolVersion.TLSv1_3
+
+
+def check_mandatory_extensions(hello: ClientHello) -> None:
+    """What a ClientHello of TLS 1.3 must hold (RFC 8446 §4.1.2, §9.2)."""
+    if hello.legacy_compression_methods != b"\0":  # §4.1.2
+        msg = "a TLS 1.3 ClientHello offers compression (RFC 8446 §4.1.2)"
+        raise IllegalParameter(msg)
+    if hello.signature_algorithms is None and hello.pre_shared_key is None:
+        raise _missing("signature_algorithms")
+    if hello.supported_groups is None and (hello.key_share is not None or hello.pre_shared_key is None):
+        raise _missing("supported_groups")
+    if hello.key_share is None and hello.supported_groups is not None:
+        raise _missing("key_share")
+    if hello.pre_shared_key is not None and hello.psk_key_exchange_modes is None:  # §4.2.9
+        raise _missing("psk_key_exchange_modes")
+
+
+def _missing(extension: str) -> MissingExtension:
+    return MissingExtension(f"the ClientHello lacks {extension} (RFC 8446 §9.2)")
+
+
+def cipher_suite(hello: ClientHello, config: ServerConfig) -> Suite:
+    """The cipher suite (RFC 8446 §4.1.1)."""
+    code = _first_common(config.suites, hello.cipher_suites, config.cipher_suite_preference)
+    if code is None:
+        msg = "the client offers no cipher suite of TLS 1.3 that we allow"
+        raise NoCommonCipherSuite(msg)
+    return config.suites[code]
+
+
+def key_exchange(hello: ClientHello, config: ServerConfig) -> tuple[Group, bytes | None]:
+    """The group, and the client's share for it; None asks for one by HelloRetryRequest (RFC 8446 §4.1.1)."""
+    groups = hello.supported_groups or ()
+    shares = hello.key_share or {}
+    if not shares.keys() <= set(groups):  # §4.2.8
+        msg = "key_share holds a group that supported_groups does not (RFC 8446 §4.2.8)"
+        raise IllegalParameter(msg)
+    wanted = _first_common(config.group_rows, groups, config.group_preference)
+    if wanted is None:
+        msg = "the client supports no key exchange group that we allow"
+        raise NoCommonGroup(msg)
+    if wanted not in shares and not config.insist_on_preferred_group:
+        offered = [group for group in groups if group in shares]
+        wanted = _first_common(config.group_rows, offered, config.group_preference) or wanted
+    return config.group_rows[wanted], shares.get(wanted)
+
+
+def application_protocol(hello: ClientHello, config: ServerConfig) -> bytes | None:
+    """The application protocol, in the server's order (RFC 7301 §3.2)."""
+    offered = hello.application_layer_protocol_negotiation
+    if offered is None or not config.protocols:
+        return None
+    for protocol in config.protocols:
+        if protocol in offered:
+            return protocol
+    names = ", ".join(repr(name.decode("ascii", "backslashreplace")) for name in offered[:8])
+    msg = f"the client speaks {names}; we speak {', '.join(map(repr, config.alpn))} (RFC 7301 §3.2)"
+    raise NoApplicationProtocol(msg)
+
+
+def signature_scheme(hello: ClientHello, credential: Credential, config: ServerConfig) -> int:
+    """What the credential signs with, in its own order (RFC 8446 §4.4.3)."""
+    offered = hello.signature_algorithms or ()
+    for scheme in credential.schemes:
+        if scheme in offered and scheme in config.schemes:
+            return scheme
+    ours = ", ".join(name_of(SignatureScheme, scheme) for scheme in credential.schemes)
+    msg = f"our key signs with {ours}, of which the client accepts none (RFC 8446 §4.4.2.2)"
+    raise NoCommonSignatureScheme(msg)
+
+
+# What may differ between the two ClientHellos, apart from the key_share (RFC 8446 §4.1.2).
+_MAY_CHANGE = frozenset(
+    {ExtensionType.key_share, ExtensionType.early_data, ExtensionType.pre_shared_key, ExtensionType.padding}
+)
+
+
+def check_second_hello(first: ClientHello, second: ClientHello, group: Group) -> bytes:
+    """The share that the HelloRetryRequest asked for; the rest must be as it was (RFC 8446 §4.1.2)."""
+    same = (
+        first.random == second.random
+        and first.legacy_session_id == second.legacy_session_id
+        and first.cipher_suites == second.cipher_suites
+        and first.legacy_version == second.legacy_version
+        and second.legacy_compression_methods == first.legacy_compression_methods
+        and _unchanging(first) == _unchanging(second)
+    )
+    if not same:
+        msg = "the second ClientHello differs from the first in what must stay (RFC 8446 §4.1.2)"
+        raise IllegalParameter(msg)
+    if second.early_data is not None:  # §4.2.10
+        msg = "the second ClientHello offers early data (RFC 8446 §4.1.2)"
+        raise IllegalParameter(msg)
+    shares = second.key_share
+    if shares is None or set(shares) != {group.code}:
+        msg = f"the second ClientHello does not hold one share, for {group.code.name} (RFC 8446 §4.2.8)"
+        raise IllegalParameter(msg)
+    return shares[group.code]
+
+
+def _unchanging(hello: ClientHello) -> dict[int, bytes]:
+    return {code: data for code, data in hello.extensions.items() if code not in _MAY_CHANGE}

@@ -18,6 +18,7 @@ from aiotls.errors import LocalError
 from aiotls.keylog import KeyLog
 from aiotls.policy import POLICIES, Policy
 from aiotls.trust.credentials import Credential, CredentialResolver
+from aiotls.wire.messages import EncryptedExtensions
 from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
 
 __all__ = ["Preference", "ServerConfig"]
@@ -89,6 +90,8 @@ class ServerConfig:
     """The signature schemes as code points."""
     protocols: dict[bytes, str] = field(init=False, repr=False, compare=False)
     """The application protocols by their bytes, in order of preference."""
+    encrypted_extensions: dict[tuple[bool, bytes | None], bytes] = field(init=False, repr=False, compare=False)
+    """The EncryptedExtensions by what they answer: whether a server was named, and the application protocol."""
 
     def __post_init__(self) -> None:
         """Check every field, and compute what depends on the config alone."""
@@ -100,20 +103,23 @@ class ServerConfig:
         )
         self._check_limits()
         resolve, credentials = _credentials(self.credentials)
+        protocols = _protocols(self.alpn)
         derived = {
             "resolve": resolve,
             "credential_list": credentials,
             "suites": {code: SUITES[code] for code in suites},
             "group_rows": {code: GROUPS[code] for code in groups},
             "schemes": frozenset(schemes),
-            "protocols": _protocols(self.alpn),
+            "protocols": protocols,
+            "encrypted_extensions": _encrypted_extensions(protocols),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
     def _check_limits(self) -> None:
         if not _SMALLEST_MESSAGE_LIMIT <= self.max_handshake_message_size < _LARGEST_MESSAGE_LIMIT:
-            msg = f"ServerConfig.max_handshake_message_size must be {_SMALLEST_MESSAGE_LIMIT}..{_LARGEST_MESSAGE_LIMIT - 1}"
+            bounds = f"{_SMALLEST_MESSAGE_LIMIT}..{_LARGEST_MESSAGE_LIMIT - 1}"
+            msg = f"ServerConfig.max_handshake_message_size must be within {bounds}"
             raise LocalError(msg)
         if self.max_records_per_key is not None and self.max_records_per_key < 1:
             msg = "ServerConfig.max_records_per_key must be at least 1"
@@ -159,6 +165,18 @@ def _credentials(
         msg = "ServerConfig.credentials must be a Credential, a list of them, or a function that returns one"
         raise LocalError(msg)
     return None, credentials
+
+
+def _encrypted_extensions(protocols: Iterable[bytes]) -> dict[tuple[bool, bytes | None], bytes]:
+    """Every EncryptedExtensions that there can be (RFC 8446 §4.3.1), encoded once."""
+    return {
+        (named, protocol): EncryptedExtensions(
+            server_name=named or None,  # RFC 6066 §3: an empty extension says that the name was used
+            application_layer_protocol_negotiation=protocol,
+        ).encode()
+        for named in (False, True)
+        for protocol in (None, *protocols)
+    }
 
 
 def _protocols(alpn: Sequence[str]) -> dict[bytes, str]:

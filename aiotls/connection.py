@@ -1,8 +1,8 @@
 """The engine: one end of a TLS connection, without I/O.
 
-Theory of operation.  The owner feeds what the peer sent (`receive_data`, `receive_eof`), takes events (`next_event`) until
-there are none, and sends what comes out (`data_to_send`).  Everything that a `receive_data` brings is processed in that
-call, so that the owner may use its buffer again at once; events wait in their order.
+Theory of operation.  The owner feeds what the peer sent (`receive_data`, `receive_eof`), takes events
+(`next_event`) until there are none, and sends what comes out (`data_to_send`).  Everything that a `receive_data`
+brings is processed in that call, so that the owner may use its buffer again at once; events wait in their order.
 
 An error of the peer's is an event like the others, and the last: `next_event` raises it, in its place and from then on,
 the alert that tells the peer of it is in `data_to_send`, and the engine takes and gives no more.
@@ -56,6 +56,8 @@ _CHANGE_CIPHER_SPEC: Final = int(ContentType.change_cipher_spec)
 _ALERT: Final = int(ContentType.alert)
 _HANDSHAKE: Final = int(ContentType.handshake)
 _APPLICATION_DATA: Final = int(ContentType.application_data)
+
+_CHANGE_CIPHER_SPEC_RECORD: Final = frame_plaintext(_CHANGE_CIPHER_SPEC, b"\x01")
 
 _WARNING: Final = 1
 _FATAL: Final = 2
@@ -243,7 +245,7 @@ class ServerConnection:
     def send_change_cipher_spec(self) -> None:
         """The compatibility record of RFC 8446 §D.4."""
         self._flush_flight()
-        self._out.append(frame_plaintext(_CHANGE_CIPHER_SPEC, b"\x01"))
+        self._out.append(_CHANGE_CIPHER_SPEC_RECORD)
 
     def install_write_key(self, suite: Suite, secret: TrafficSecret) -> None:
         """What was collected goes out under the old key, all else under the new one."""

@@ -30,8 +30,9 @@ async def create_server(
     """`loop.create_server` with TLS: a server whose protocols get a TLS transport.
 
     ``ssl`` is a ServerConfig; ``ssl_handshake_timeout`` is in seconds (60 by default).  A handshake that fails is
-    reported once to the loop's exception handler, and the protocol of that connection is never made.  Raises TypeError for
-    another kind of ``ssl``, LocalError for a timeout that is not positive, and what asyncio raises for the rest.
+    reported once to the loop's exception handler, and the protocol of that connection is never made.  Raises
+    TypeError for another kind of ``ssl``, LocalError for a timeout that is not positive, and what asyncio raises for
+    the rest.
     """
     _check_config(ssl)
     timeout = _HANDSHAKE_TIMEOUT if ssl_handshake_timeout is None else ssl_handshake_timeout

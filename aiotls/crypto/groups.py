@@ -76,7 +76,7 @@ class _CurveShare:
     def finish(self, server_share: bytes) -> bytes:
         length = 1 + 2 * ((self._curve.key_size + 7) // 8)
         # `from_encoded_point` would take compressed points too, which TLS 1.3 forbids.
-        if len(server_share) != length or server_share[0] != 0x04:  # noqa: PLR2004 - the form byte of X9.62
+        if len(server_share) != length or server_share[0] != 0x04:
             raise _wrong_share(self._group, f"is no uncompressed point of {length} bytes")
         try:
             public = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, server_share)

@@ -48,25 +48,30 @@ def _front(length: int, label: bytes) -> bytes:
     return length.to_bytes(2, "big") + bytes((6 + len(label),)) + b"tls13 " + label
 
 
-# Only for the labels of the schedule itself; those of an exporter are its caller's, and would pile up.
-_label = cache(_front)
+# The caches hold the labels of the schedule itself; those of an exporter are its caller's, and would pile up.
+
+
+@cache
+def _digest_context(size: int, label: bytes) -> bytes:
+    """An HkdfLabel for *size* bytes, up to a context that is a digest of as many."""
+    return _front(size, label) + bytes((size,))
 
 
 @cache
 def _empty_context(length: int, label: bytes) -> bytes:
     """A whole HkdfLabel with an empty context, and the counter of HKDF-Expand's first block."""
-    return _label(length, label) + b"\x00\x01"
+    return _front(length, label) + b"\x00\x01"
 
 
-class Secret:
-    """A secret of the schedule, its HMAC pads made once for all that is derived from it."""
+class Secret(HMACKey):
+    """A secret of the schedule: an HMAC key, its pads made once for all that is derived from it."""
 
-    __slots__ = ("hash", "hmac", "value")
+    __slots__ = ("hash", "value")
 
     def __init__(self, function: Hash, value: bytes) -> None:
+        super().__init__(function, value)
         self.hash = function
         self.value = value
-        self.hmac = HMACKey(function, value)
 
     def __repr__(self) -> str:
         """The kind of secret, and never its value."""
@@ -75,11 +80,11 @@ class Secret:
     def derive(self, label: bytes, transcript_hash: bytes) -> bytes:
         """Derive-Secret (RFC 8446 §7.1), with the messages hashed already."""
         size = self.hash.digest_size
-        return self.hmac.digest(_label(size, label) + bytes((size,)) + transcript_hash + b"\x01")
+        return self.digest(_digest_context(size, label) + transcript_hash + b"\x01")
 
     def expand(self, label: bytes, length: int) -> bytes:
         """HKDF-Expand-Label with an empty context."""
-        return self.hmac.digest(_empty_context(length, label))[:length]
+        return self.digest(_empty_context(length, label))[:length]
 
 
 class TrafficSecret(Secret):

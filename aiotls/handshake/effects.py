@@ -1,11 +1,13 @@
 """What a handshake coroutine may wait for, what it may do, and the driver that runs it.
 
-A handshake reads from top to bottom as the RFC's message diagram does.  It waits for two things only: the peer's next
-message (`expect`), and an answer from the calling program (`ask`).  The driver runs it by `send()`, with no event loop:
+A handshake reads from top to bottom as the RFC's message diagram does.  It waits for two things only: the peer's
+next message (`expect`), and an answer from the calling program (`ask`).  The driver runs it by `send()`, with no
+event loop:
 
-- what the peer must send is awaited by yielding an `Expect`; the driver refuses a message of another type before parsing it;
-- what the program answers at once costs nothing; where it returns an awaitable, the driver stops, and the awaitable comes
-  out as `pending`, for the front end to await in its own event loop.
+- what the peer must send is awaited by yielding an `Expect`; the driver refuses a message of another type before it
+  is parsed;
+- what the program answers at once costs nothing; where it returns an awaitable, the driver stops, and the awaitable
+  comes out as `pending`, for the front end to await in its own event loop.
 
 What a handshake does (send, change keys) goes through a `Channel`, so that it knows nothing of records.
 """
@@ -52,7 +54,7 @@ class Expect(Generic[M]):
     __slots__ = ("kinds", "offered")
 
     def __init__(self, *kinds: type[M], offered: Container[int] = ()) -> None:
-        self.kinds = {int(kind.handshake_type): kind for kind in kinds}
+        self.kinds = kinds
         self.offered = offered
 
     def __await__(self) -> Generator["Expect[M]", HandshakeMessage, M]:
@@ -60,12 +62,12 @@ class Expect(Generic[M]):
 
     def parse(self, raw: bytes) -> M:
         """The message, or UnexpectedMessage when the RFC has no place for its type here."""
-        kind = self.kinds.get(raw[0])
-        if kind is None:
-            wanted = " or ".join(kind.__name__ for kind in self.kinds.values())
-            msg = f"the peer sent {name_of(HandshakeType, raw[0])}, where {wanted} had to come"
-            raise UnexpectedMessage(msg)
-        return kind.parse(raw, self.offered)
+        for kind in self.kinds:
+            if raw[0] == kind.handshake_type:
+                return kind.parse(raw, self.offered)
+        wanted = " or ".join(kind.__name__ for kind in self.kinds)
+        msg = f"the peer sent {name_of(HandshakeType, raw[0])}, where {wanted} had to come"
+        raise UnexpectedMessage(msg)
 
 
 expect = Expect
@@ -100,20 +102,16 @@ async def ask(what: str, function: Callable[P, T | Awaitable[T]], *args: P.args,
 class HandshakeDriver(Generic[T]):
     """Runs a handshake's coroutine to its next wait."""
 
-    __slots__ = ("_coroutine", "_waiting", "result")
+    __slots__ = ("_coroutine", "_waiting", "pending", "result")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._waiting: Expect[Any] | _Outside[Any] | None = None
+        self.pending: Awaitable[Any] | None = None
+        """The awaitable that the handshake waits for, or None while it waits for the peer."""
         self.result: T | None = None
         """What the handshake returned, once it has."""
         self._advance(None)
-
-    @property
-    def pending(self) -> Awaitable[Any] | None:
-        """The awaitable that the handshake waits for, or None while it waits for the peer."""
-        waiting = self._waiting
-        return waiting.awaitable if isinstance(waiting, _Outside) else None
 
     def deliver(self, raw: bytes) -> None:
         """Hand over the peer's next message."""
@@ -129,25 +127,21 @@ class HandshakeDriver(Generic[T]):
 
     def fail(self, error: BaseException) -> None:
         """Say that `pending` failed."""
-        try:
-            self._waiting = self._coroutine.throw(error)
-        except StopIteration as stop:
-            self._finish(stop.value)
+        self._advance(error, throw=True)
 
     def close(self) -> None:
         """Abandon the handshake: the coroutine's frame, and the secrets in it, are let go.
 
         What `pending` gave out is its owner's to await or to cancel.
         """
-        self._waiting = None
+        self._waiting = self.pending = None
         self._coroutine.close()
 
-    def _advance(self, value: object) -> None:
+    def _advance(self, value: Any, *, throw: bool = False) -> None:  # noqa: ANN401 - whatever it waits for
         try:
-            self._waiting = self._coroutine.send(value)
+            waiting = self._waiting = self._coroutine.throw(value) if throw else self._coroutine.send(value)
         except StopIteration as stop:
-            self._finish(stop.value)
-
-    def _finish(self, result: T) -> None:
-        self._waiting = None
-        self.result = result
+            self._waiting = self.pending = None
+            self.result = stop.value
+        else:
+            self.pending = waiting.awaitable if type(waiting) is _Outside else None

@@ -12,6 +12,8 @@
                                    <--------            {Finished}
        {Finished}                  -------->
        [Application Data]          <------->    [Application Data]
+
+`server13` is this diagram, from top to bottom; each of its steps is a function below it.
 """
 
 import hmac
@@ -21,6 +23,7 @@ from typing import Final
 from aiotls.config import ServerConfig
 from aiotls.crypto.groups import Group
 from aiotls.crypto.schedule13 import EarlySecret, HandshakeSecret, MasterSecret, TrafficSecret, export
+from aiotls.crypto.signatures import SCHEMES
 from aiotls.crypto.suites import Suite
 from aiotls.errors import (
     CallbackError,
@@ -37,11 +40,10 @@ from aiotls.handshake.negotiate import Negotiated
 from aiotls.handshake.transcript import Transcript
 from aiotls.trust.credentials import ClientHelloInfo, Credential, select
 from aiotls.wire.extensions import KeyShareEntry
-from aiotls.wire.messages import CertificateVerify, ClientHello, EncryptedExtensions, Finished, ServerHello
+from aiotls.wire.messages import CertificateVerify, ClientHello, Finished, ServerHello
 from aiotls.wire.registries import (
     HELLO_RETRY_REQUEST_RANDOM,
     ProtocolVersion,
-    SignatureScheme,
 )
 
 __all__ = ["Outcome", "server13"]
@@ -111,7 +113,8 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     channel.install_write_key(suite, server_traffic)
     channel.install_read_key(suite, client_traffic)
 
-    flight = encrypted_extensions(hello, protocol) + credential.certificate_message
+    answers = config.encrypted_extensions[hello.server_name is not None, protocol]
+    flight = answers + credential.certificate_message
     transcript.add(flight)
     channel.send(flight)
 
@@ -136,7 +139,7 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
             version=ProtocolVersion.TLSv1_3,
             cipher_suite=suite.code,
             group=group.code,
-            signature_scheme=SignatureScheme(scheme),
+            signature_scheme=SCHEMES[scheme].code,
             alpn=None if protocol is None else config.protocols[protocol],
             server_name=hello.server_name,
             resumed=False,
@@ -181,6 +184,8 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
     if hello.server_name is None and config.require_server_name:
         msg = "the client names no server (RFC 6066 §3), and ServerConfig.require_server_name is set"
         raise MissingExtension(msg)
+    if len(config.credential_list) == 1:
+        return config.credential_list[0]
     info = ClientHelloInfo(
         server_name=hello.server_name,
         alpn=hello.application_layer_protocol_negotiation or (),
@@ -202,14 +207,6 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
         msg = f"the credential resolver returned a {type(resolved).__name__}, and no Credential"
         raise CallbackError(msg)
     return resolved
-
-
-def encrypted_extensions(hello: ClientHello, protocol: bytes | None) -> bytes:
-    """Our answers to the client's extensions (RFC 8446 §4.3.1)."""
-    return EncryptedExtensions(
-        server_name=None if hello.server_name is None else True,  # RFC 6066 §3
-        application_layer_protocol_negotiation=protocol,
-    ).encode()
 
 
 async def prove(credential: Credential, scheme: int, transcript: Transcript) -> bytes:

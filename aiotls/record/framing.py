@@ -1,11 +1,11 @@
 """Records out of a byte stream, handshake messages out of records, and back (RFC 8446 §5.1).
 
-A peer may split its bytes anywhere.  The Deframer hands out each record where it lies in the caller's buffer, and copies
-only a record that is not complete yet; the Reassembler does the same one layer above, for messages that several
-records carry.  Both refuse what is too long as soon as its length field says so, before anything is buffered.
+A peer may split its bytes anywhere.  The Deframer hands out each record where it lies in the caller's buffer, and
+copies only a record that is not complete yet; the Reassembler does the same one layer above, for messages that
+several records carry.  Both refuse what is too long as soon as its length field says so, before it is buffered.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 from aiotls.errors import IllegalParameter, RecordOverflow, UnexpectedMessage
@@ -160,20 +160,17 @@ class Reassembler:
         return message
 
 
-def split(data: Buffer, size: int) -> Iterator[Buffer]:
+def split(data: Buffer, size: int) -> Sequence[Buffer]:
     """The pieces of at most *size* bytes that *data* is sent in."""
     if len(data) <= size:
-        yield data
-        return
+        return (data,)
     view = memoryview(data)
-    for start in range(0, len(view), size):
-        yield view[start : start + size]
+    return [view[start : start + size] for start in range(0, len(view), size)]
 
 
 def frame_plaintext(content_type: int, content: Buffer) -> bytes:
     """Records without protection, as the first flight needs them (RFC 8446 §5.1)."""
-    records = bytearray()
-    for piece in split(content, MAX_PLAINTEXT):
-        records += bytes((content_type, 3, 3)) + len(piece).to_bytes(2, "big")
-        records += piece
-    return bytes(records)
+    return b"".join(
+        b"".join((bytes((content_type, 3, 3)), len(piece).to_bytes(2, "big"), piece))
+        for piece in split(content, MAX_PLAINTEXT)
+    )

@@ -114,7 +114,7 @@ def _uint16_list(what: str) -> Form:
     """``uint16 x<2..2^16-2>``, as groups and signature schemes are listed."""
 
     def parse(data: bytes) -> tuple[int, ...]:
-        if len(data) < 2 or (data[0] << 8 | data[1]) != len(data) - 2:  # noqa: PLR2004 - the length field
+        if len(data) < 2 or (data[0] << 8 | data[1]) != len(data) - 2:
             raise _wrong_length(what)
         return parse_uint16s(data, 2, len(data) - 2, what)
 
@@ -142,22 +142,35 @@ _HOST_NAME_LIMIT = 255
 
 def _parse_server_name(data: bytes) -> str:
     reader = Reader(data, "server_name")
-    names = reader.vector16(1)
+    names = reader.opaque16(1)
     reader.finish()
-    host_name: bytes | None = None
+    # The one form in use: a single host_name.
+    if names[0] == NameType.host_name and int.from_bytes(names[1:3], "big") == len(names) - 3:
+        return _host_name(names[3:])
+    return _host_name(_only_host_name(Reader(names, "server_name")))
+
+
+def _only_host_name(names: Reader) -> bytes:
+    """The host_name among names of several types; a second one is refused (RFC 6066 §3)."""
+    host_names = []
     while names:
-        name_type = names.uint8()
-        name = names.opaque16(1)
-        if name_type != NameType.host_name:
-            continue
-        if host_name is not None:  # RFC 6066 §3
-            msg = "server_name holds more than one host_name"
-            raise IllegalParameter(msg)
-        host_name = name
-    if host_name is None or len(host_name) > _HOST_NAME_LIMIT or not _HOST_NAME.fullmatch(host_name):
+        name_type, name = names.uint8(), names.opaque16(1)
+        if name_type == NameType.host_name:
+            host_names.append(name)
+    if len(host_names) != 1:
+        msg = f"server_name holds {len(host_names)} host names (RFC 6066 §3)"
+        raise IllegalParameter(msg)
+    return host_names[0]
+
+
+def _host_name(name: bytes) -> str:
+    if not name:
+        msg = "server_name: an empty host name"
+        raise DecodeError(msg)
+    if len(name) > _HOST_NAME_LIMIT or not _HOST_NAME.fullmatch(name):
         msg = "server_name holds no valid host name (RFC 6066 §3)"
         raise IllegalParameter(msg)
-    return host_name.decode("ascii").lower()
+    return name.decode("ascii").lower()
 
 
 def _parse_protocol_name_list(data: bytes) -> tuple[bytes, ...]:
@@ -180,12 +193,12 @@ def _parse_selected_protocol(data: bytes) -> bytes:
 
 def _parse_client_shares(data: bytes) -> dict[int, bytes]:
     end = len(data)
-    if end < 2 or (data[0] << 8 | data[1]) != end - 2:  # noqa: PLR2004 - the length field
+    if end < 2 or (data[0] << 8 | data[1]) != end - 2:
         raise _wrong_length("key_share")
     shares: dict[int, bytes] = {}
     position = 2
     while position < end:
-        if end - position < 5:  # noqa: PLR2004 - group, length, and at least one byte
+        if end - position < 5:
             raise _wrong_length("key_share")
         group = data[position] << 8 | data[position + 1]
         start = position + 4
@@ -211,6 +224,10 @@ def _parse_server_share(data: bytes) -> KeyShareEntry:
     entry = KeyShareEntry(reader.uint16(), reader.opaque16(1))
     reader.finish()
     return entry
+
+
+def _serialise_server_share(entry: KeyShareEntry) -> bytes:
+    return (entry.group << 16 | len(entry.key_exchange)).to_bytes(4, "big") + entry.key_exchange
 
 
 def _parse_offered_psks(data: bytes) -> OfferedPsks:
@@ -273,7 +290,7 @@ def _serialise_server_name(name: str) -> bytes:
 
 
 def _uint16(what: str) -> Form:
-    return Form(_whole(Reader.uint16, what), lambda value: Writer().uint16(value).getvalue())
+    return Form(_whole(Reader.uint16, what), lambda value: value.to_bytes(2, "big"))
 
 
 def _flag(what: str) -> Form:
@@ -335,7 +352,7 @@ EXTENSIONS: dict[int, Extension] = {
             ExtensionType.key_share,
             {
                 Carrier.CH: Form(_parse_client_shares, _serialise_client_shares),
-                Carrier.SH: Form(_parse_server_share, lambda e: Writer().uint16(e[0]).opaque16(e[1]).getvalue()),
+                Carrier.SH: Form(_parse_server_share, _serialise_server_share),
                 Carrier.HRR: _uint16("key_share"),
             },
         ),
@@ -424,10 +441,11 @@ def _check_place(code: int, carrier: Carrier, offered: Container[int], *, answer
 
 def serialise_extensions(message: object, carrier: Carrier) -> bytes:
     """The extensions block, length included, of the values that *message* holds for *carrier*."""
-    parts = bytearray()
+    parts = b""
     for code, (attribute, form) in _FORMS[carrier].items():
         value = getattr(message, attribute)
         if value is not None:
             data = form.serialise(value)
-            parts += code.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
-    return Writer().opaque16(bytes(parts)).getvalue()
+            parts += (code << 16 | len(data)).to_bytes(4, "big")
+            parts += data
+    return len(parts).to_bytes(2, "big") + parts

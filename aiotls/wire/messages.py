@@ -70,7 +70,7 @@ class HandshakeMessage(Protocol):
 
 
 def _encode(handshake_type: HandshakeType, body: bytes) -> bytes:
-    return Writer().uint8(handshake_type).opaque24(body).getvalue()
+    return (handshake_type << 24 | len(body)).to_bytes(HEADER_LENGTH, "big") + body
 
 
 def _body(raw: bytes, what: str) -> Reader:
@@ -206,17 +206,23 @@ class ServerHello:
         if body:
             block = body.opaque16()
             body.finish()
-            _, values = parse_extensions(block, message._carrier, offered)  # noqa: SLF001 - our own
+            _, values = parse_extensions(block, message._carrier, offered)
             for name, value in values.items():
                 setattr(message, name, value)
         return message
 
     def encode(self) -> bytes:
         """The whole message."""
-        body = Writer().uint16(self.legacy_version).opaque(self.random).opaque8(self.legacy_session_id_echo)
-        body.uint16(self.cipher_suite).uint8(self.legacy_compression_method)
-        body.opaque(serialise_extensions(self, self._carrier))
-        return _encode(self.handshake_type, body.getvalue())
+        session_id = self.legacy_session_id_echo
+        body = (
+            self.legacy_version.to_bytes(2, "big"),
+            self.random,
+            bytes((len(session_id),)),
+            session_id,
+            (self.cipher_suite << 8 | self.legacy_compression_method).to_bytes(3, "big"),
+            serialise_extensions(self, self._carrier),
+        )
+        return _encode(self.handshake_type, b"".join(body))
 
 
 @dataclass(slots=True)
@@ -329,7 +335,8 @@ class CertificateVerify:
 
     def encode(self) -> bytes:
         """The whole message."""
-        return _encode(self.handshake_type, Writer().uint16(self.algorithm).opaque16(self.signature).getvalue())
+        numbers = (self.algorithm << 16 | len(self.signature)).to_bytes(4, "big")
+        return _encode(self.handshake_type, numbers + self.signature)
 
 
 @dataclass(slots=True)

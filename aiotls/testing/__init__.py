@@ -1,0 +1,1 @@
+"""Tools for tests and development, shipped with the package; nothing else in the package imports them."""

@@ -18,7 +18,7 @@ from aiotls.errors import LocalError
 from aiotls.keylog import KeyLog
 from aiotls.policy import POLICIES, Policy
 from aiotls.trust.credentials import Credential, CredentialResolver
-from aiotls.wire.messages import EncryptedExtensions
+from aiotls.wire.messages import EncryptedExtensions, ServerHelloTemplate
 from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
 
 __all__ = ["Preference", "ServerConfig"]
@@ -92,6 +92,8 @@ class ServerConfig:
     """The application protocols by their bytes, in order of preference."""
     encrypted_extensions: dict[tuple[bool, bytes | None], bytes] = field(init=False, repr=False, compare=False)
     """The EncryptedExtensions by what they answer: whether a server was named, and the application protocol."""
+    server_hellos: dict[tuple[int, int], ServerHelloTemplate] = field(init=False, repr=False, compare=False)
+    """The ServerHellos by cipher suite and group."""
 
     def __post_init__(self) -> None:
         """Check every field, and compute what depends on the config alone."""
@@ -112,6 +114,11 @@ class ServerConfig:
             "schemes": frozenset(schemes),
             "protocols": protocols,
             "encrypted_extensions": _encrypted_extensions(protocols),
+            "server_hellos": {
+                (suite, group): ServerHelloTemplate(suite, group, GROUPS[group].server_share_length)
+                for suite in suites
+                for group in groups
+            },
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -153,15 +160,13 @@ def _codes(name: str, given: Sequence[E] | None, default: Sequence[E], known: It
     return codes
 
 
-def _credentials(
-    given: Credential | Sequence[Credential] | CredentialResolver,
-) -> tuple[CredentialResolver | None, tuple[Credential, ...]]:
+def _credentials(given: object) -> tuple[CredentialResolver | None, tuple[Credential, ...]]:
     if isinstance(given, Credential):
         return None, (given,)
     if callable(given):
         return given, ()
     credentials = tuple(given) if isinstance(given, Sequence) else ()
-    if not credentials or not all(isinstance(credential, Credential) for credential in credentials):
+    if {type(credential) for credential in credentials} != {Credential}:
         msg = "ServerConfig.credentials must be a Credential, a list of them, or a function that returns one"
         raise LocalError(msg)
     return None, credentials
@@ -180,11 +185,12 @@ def _encrypted_extensions(protocols: Iterable[bytes]) -> dict[tuple[bool, bytes 
 
 
 def _protocols(alpn: Sequence[str]) -> dict[bytes, str]:
-    if isinstance(alpn, str | bytes):
-        msg = f'ServerConfig.alpn must be a list of names, such as ("{alpn!s}",)'
+    names: Sequence[object] = alpn
+    if isinstance(names, str | bytes):
+        msg = f"ServerConfig.alpn must be a list of names, such as ({names!r},)"
         raise LocalError(msg)
     protocols = {}
-    for name in alpn:
+    for name in names:
         if not isinstance(name, str) or not name or len(name.encode()) > _LONGEST_PROTOCOL:  # RFC 7301 §3.1
             msg = f"ServerConfig.alpn: {name!r} is not a name of 1 to {_LONGEST_PROTOCOL} bytes"
             raise LocalError(msg)

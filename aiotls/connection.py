@@ -73,6 +73,30 @@ _MAX_BACKLOG: Final = 64 * 1024  # bytes kept while the handshake waits for its 
 class ServerConnection:
     """The server's end of a connection."""
 
+    __slots__ = (
+        "__weakref__",
+        "_change_cipher_specs",
+        "_close_sent",
+        "_config",
+        "_deframer",
+        "_driver",
+        "_empty_records",
+        "_error",
+        "_events",
+        "_flight",
+        "_hello_received",
+        "_key_updates",
+        "_out",
+        "_outcome",
+        "_owes_key_update",
+        "_peer_closed",
+        "_read_key",
+        "_reassembler",
+        "_skippable",
+        "_warnings",
+        "_write_key",
+    )
+
     def __init__(self, config: ServerConfig) -> None:
         """Begin a handshake that waits for a ClientHello."""
         self._config = config
@@ -82,7 +106,7 @@ class ServerConnection:
         self._write_key: SealingKey | None = None
         self._events: deque[Event] = deque()
         self._out: list[bytes | bytearray] = []
-        self._flight = bytearray()  # handshake messages that share their records
+        self._flight = b""  # handshake messages that share their records
         self._error: TLSError | None = None
         self._outcome: Outcome | None = None
         self._close_sent = False
@@ -115,7 +139,7 @@ class ServerConnection:
 
     # --- The owner's side: receiving -----------------------------------------------------------------------------
 
-    def receive_data(self, data: Buffer | bytearray) -> None:
+    def receive_data(self, data: Buffer) -> None:
         """Take TLS bytes from the peer: any bytes-like object, split anywhere; it is free when this returns.
 
         Raises LocalError when the owner goes on feeding a handshake that waits for it.
@@ -166,7 +190,7 @@ class ServerConnection:
 
     # --- The owner's side: sending -------------------------------------------------------------------------------
 
-    def send_data(self, data: Buffer | bytearray) -> None:
+    def send_data(self, data: Buffer) -> None:
         """Seal application data at once; raises LocalError before the handshake is complete and after `close`."""
         if not self.can_send:
             msg = "the handshake is not complete" if self._outcome is None else "the connection is closed for sending"
@@ -263,7 +287,7 @@ class ServerConnection:
         self._skippable = self._config.max_early_data_skipped
 
     def _refuse_leftovers(self) -> None:
-        if self._reassembler:
+        if self._reassembler.buffer:
             msg = "a handshake message spans a change of keys (RFC 8446 §5.1)"
             raise UnexpectedMessage(msg)
 
@@ -275,7 +299,7 @@ class ServerConnection:
             while self._error is None and not self._peer_closed:
                 if self._driver is not None and self._driver.pending is not None:
                     break
-                if self._reassembler:
+                if self._reassembler.buffer:
                     message = self._reassembler.next_message()
                     if message is not None:
                         self._handle_message(message)
@@ -335,7 +359,7 @@ class ServerConnection:
         if content_type == _HANDSHAKE:
             self._reassembler.feed(content)
             return
-        if self._reassembler:
+        if self._reassembler.buffer:
             msg = "a record of another type between the parts of a handshake message (RFC 8446 §5.1)"
             raise UnexpectedMessage(msg)
         if content_type != _ALERT:
@@ -347,7 +371,7 @@ class ServerConnection:
         if self._outcome is None:
             msg = "application data before the client's Finished (RFC 8446 §2)"
             raise UnexpectedMessage(msg)
-        if self._reassembler:
+        if self._reassembler.buffer:
             msg = "application data between the parts of a handshake message (RFC 8446 §5.1)"
             raise UnexpectedMessage(msg)
         if not content:  # RFC 8446 §5.1 allows it, as a defence against traffic analysis
@@ -386,7 +410,7 @@ class ServerConnection:
     def _handle_change_cipher_spec(self, payload: Buffer) -> None:
         """Dropped without a look where RFC 8446 §5 allows it, and refused elsewhere."""
         self._change_cipher_specs += 1
-        if payload != b"\x01" or self._driver is None or not self._hello_received or self._reassembler:
+        if payload != b"\x01" or self._driver is None or not self._hello_received or self._reassembler.buffer:
             msg = "a change_cipher_spec that has no place here (RFC 8446 §5)"
             raise UnexpectedMessage(msg)
         if self._change_cipher_specs > _MAX_CHANGE_CIPHER_SPEC:
@@ -427,13 +451,11 @@ class ServerConnection:
 
     def _flush_flight(self) -> None:
         if self._flight:
-            flight = bytes(self._flight)
-            self._flight.clear()
+            flight, self._flight = self._flight, b""
             if self._write_key is None:
                 self._out.append(frame_plaintext(_HANDSHAKE, flight))
             else:
-                for piece in split(flight, MAX_PLAINTEXT):
-                    self._out.append(self._write_key.seal(_HANDSHAKE, piece))
+                self._out += [self._write_key.seal(_HANDSHAKE, piece) for piece in split(flight, MAX_PLAINTEXT)]
 
     def _records_left(self, key: SealingKey) -> int:
         """Records that *key* may still protect; one is kept for the KeyUpdate that ends it (RFC 8446 §5.5)."""
@@ -452,7 +474,7 @@ class ServerConnection:
             key = self._send_key_update(request_peer=False)
         return key
 
-    def _seal(self, content_type: int, content: Buffer | bytearray) -> None:
+    def _seal(self, content_type: int, content: Buffer) -> None:
         self._out.append(self._application_key().seal(content_type, content))
 
     def _seal_full_records(self, data: memoryview) -> None:
@@ -483,7 +505,7 @@ class ServerConnection:
 
     def _fail(self, error: TLSError) -> None:
         """The one place where an error becomes an alert (RFC 8446 §6.2)."""
-        self._flight.clear()
+        self._flight = b""
         alert = alert_for(error)
         if alert is not None and not self._close_sent:
             self._send_alert(alert)

@@ -11,7 +11,7 @@ import asyncio
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from aiotls.asyncio.ssl_object import SSLObjectView, cipher
@@ -81,7 +81,7 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self._application: asyncio.BaseProtocol | None = None
         self._outside: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._error: TLSError | None = None
+        self._error: Exception | None = None
         self._draining = False
         self._reading_paused = False
         self._writing_paused = False
@@ -187,11 +187,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
         """Whether the application has paused reading."""
         return self._reading_paused
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is closed, closing, or has failed."""
+        return self._draining or self._tcp.is_closing()
+
     # --- Between the engine and the application ------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Deliver what the engine has, send what it wants sent, and see to what it waits for."""
-        while not self._reading_paused and not self._draining:
+        while not (self._reading_paused or self.ended):
             try:
                 event = self._engine.next_event()
             except TLSError as error:
@@ -199,24 +204,30 @@ class TLSProtocol(asyncio.BufferedProtocol):
                 return
             if event is None:
                 break
-            self._deliver(event)
+            try:
+                self._deliver(event)
+            except Exception as error:  # noqa: BLE001 - as asyncio does: it ends the connection, and not the loop
+                self._callback_failed(error)
+                return
         self.flush()
         pending = self._engine.pending
         if pending is not None and self._outside is None:
             self._tcp.pause_reading()
             self._outside = self._loop.create_task(self._await_outside(pending))
+            if asyncio.iscoroutine(pending):  # a task that is cancelled before it starts would leave it unawaited
+                self._outside.add_done_callback(lambda _: pending.close())
 
     def _deliver(self, event: Event) -> None:
         application = self._application
         if type(event) is ApplicationData:
             if isinstance(application, asyncio.BufferedProtocol):
                 _fill(application, event.data)
-            elif isinstance(application, asyncio.Protocol):
-                application.data_received(event.data)
+            else:
+                cast("asyncio.Protocol", application).data_received(event.data)
         elif type(event) is HandshakeComplete:
             self._handshake_complete(event)
         elif type(event) is PeerClosed and self._transport is not None:
-            keep_open = isinstance(application, _STREAM_PROTOCOLS) and application.eof_received()
+            keep_open = cast("asyncio.Protocol", application).eof_received()
             if not keep_open:
                 self._transport.close()
 
@@ -226,10 +237,10 @@ class TLSProtocol(asyncio.BufferedProtocol):
             return
         factory, self._factory = self._factory, None
         self._transport = TLSTransport(self, event)
-        application = self._application = factory()
-        application.connection_made(self._transport)
+        self._application = factory()
+        self._application.connection_made(self._transport)
         if self._writing_paused:
-            application.pause_writing()
+            self._application.pause_writing()
 
     async def _await_outside(self, awaitable: Awaitable[Any]) -> None:
         """Await what the handshake waits for (a certificate, a signature), and go on with it."""
@@ -276,6 +287,15 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self._tcp.resume_reading()
         self._timer = self._loop.call_later(_ALERT_GRACE, self._tcp.abort)
 
+    def _callback_failed(self, error: Exception) -> None:
+        """A callback of the application's raised: report it, and end the connection."""
+        self._error = error
+        self._draining = True
+        message = "Fatal error: a callback of the protocol on a TLS connection failed"
+        context = {"message": message, "exception": error, "transport": self._transport, "protocol": self}
+        self._loop.call_exception_handler(context)
+        self._tcp.abort()
+
     def _report(self, error: BaseException) -> None:
         """A handshake failed: one report, with the peer's address."""
         peername = self._tcp.get_extra_info("peername")
@@ -293,14 +313,11 @@ class TLSProtocol(asyncio.BufferedProtocol):
             self._timer = None
 
 
-_STREAM_PROTOCOLS: Final = (asyncio.Protocol, asyncio.BufferedProtocol)
-
-
 def _fill(application: asyncio.BufferedProtocol, data: bytes) -> None:
     """Copy authenticated bytes into the buffers that the application provides."""
     view = memoryview(data)
     while view:
-        buffer = memoryview(application.get_buffer(len(view)))  # type: ignore[arg-type]  # any writable buffer
+        buffer = memoryview(application.get_buffer(len(view)))
         size = min(len(buffer), len(view))
         if not size:
             msg = "get_buffer() returned an empty buffer"
@@ -395,7 +412,7 @@ class TLSTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         """Whether the connection is closed or about to be."""
-        return self._closing or self._protocol.tcp.is_closing()
+        return self._closing or self._protocol.ended
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand the connection to another protocol."""

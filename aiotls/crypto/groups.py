@@ -40,6 +40,8 @@ class Group:
     """Makes the client's share."""
     respond: Callable[[bytes], tuple[bytes, bytes]]
     """The server's answer to the client's share: its own share, and the shared secret."""
+    server_share_length: int
+    """Bytes of the server's share."""
 
 
 def _wrong_share(group: NamedGroup, why: str) -> IllegalParameter:
@@ -130,16 +132,21 @@ def _respond_x25519mlkem768(client_share: bytes) -> tuple[bytes, bytes]:
     return ciphertext + x25519.public, mlkem_secret + x25519_secret
 
 
-def _diffie_hellman(code: NamedGroup, generate: Callable[[], KeyShare]) -> Group:
-    return Group(code, generate, _respond_by(generate))
+def _diffie_hellman(code: NamedGroup, generate: Callable[[], KeyShare], share_length: int) -> Group:
+    return Group(code, generate, _respond_by(generate), share_length)
 
 
 GROUPS: dict[int, Group] = {
     group.code: group
     for group in (
-        Group(NamedGroup.X25519MLKEM768, _X25519MLKEM768Share, _respond_x25519mlkem768),
-        _diffie_hellman(NamedGroup.x25519, _X25519Share),
-        _diffie_hellman(NamedGroup.secp256r1, lambda: _CurveShare(NamedGroup.secp256r1, ec.SECP256R1())),
-        _diffie_hellman(NamedGroup.secp384r1, lambda: _CurveShare(NamedGroup.secp384r1, ec.SECP384R1())),
+        Group(
+            NamedGroup.X25519MLKEM768,
+            _X25519MLKEM768Share,
+            _respond_x25519mlkem768,
+            _MLKEM768_CIPHERTEXT + _X25519_PUBLIC,
+        ),
+        _diffie_hellman(NamedGroup.x25519, _X25519Share, _X25519_PUBLIC),
+        _diffie_hellman(NamedGroup.secp256r1, lambda: _CurveShare(NamedGroup.secp256r1, ec.SECP256R1()), 65),
+        _diffie_hellman(NamedGroup.secp384r1, lambda: _CurveShare(NamedGroup.secp384r1, ec.SECP384R1()), 97),
     )
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SHA256", "SHA384", "HMACKey", "Hash"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one of each, and it is a key of caches
 class Hash:
     """A hash function: how to make one, and the two sizes (in bytes) that HMAC and HKDF need."""
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from aiotls.errors import DecryptError, LocalError
 from aiotls.wire.registries import SignatureScheme
 
-__all__ = ["SCHEMES", "PrivateKey", "PublicKey", "Scheme", "schemes_for", "sign", "verify"]
+__all__ = ["SCHEMES", "PrivateKey", "PublicKey", "Scheme", "schemes_for", "signer", "verify"]
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -34,38 +34,39 @@ class Scheme:
     """``ec:<curve>``, ``ed25519``, ``rsa`` (rsaEncryption) or ``rsa-pss`` (id-RSASSA-PSS)."""
     handshake13: bool
     """Whether a TLS 1.3 CertificateVerify may bear it (RFC 8446 §4.4.3)."""
-    sign: Callable[[PrivateKey, bytes], bytes]
+    signer: Callable[[PrivateKey], Callable[[bytes], bytes]]
+    """Binds a key once, so that a signature costs no more than itself."""
     verify: Callable[[PublicKey, bytes, bytes], None]
     minimum_key_bits: int = 0
     """The smallest RSA modulus that the padding has room in."""
 
 
 def _ecdsa(code: SignatureScheme, curve: str, algorithm: ec.ECDSA) -> Scheme:
-    def sign(key: PrivateKey, message: bytes) -> bytes:
+    def signer(key: PrivateKey) -> Callable[[bytes], bytes]:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise _wrong_key(code, key)
-        return key.sign(message, algorithm)
+        return lambda message: key.sign(message, algorithm)
 
     def verify(key: PublicKey, signature: bytes, message: bytes) -> None:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise _wrong_key(code, key)
         key.verify(signature, message, algorithm)
 
-    return Scheme(code, f"ec:{curve}", handshake13=True, sign=sign, verify=verify)
+    return Scheme(code, f"ec:{curve}", handshake13=True, signer=signer, verify=verify)
 
 
 def _eddsa(code: SignatureScheme) -> Scheme:
-    def sign(key: PrivateKey, message: bytes) -> bytes:
+    def signer(key: PrivateKey) -> Callable[[bytes], bytes]:
         if not isinstance(key, ed25519.Ed25519PrivateKey):
             raise _wrong_key(code, key)
-        return key.sign(message)
+        return key.sign
 
     def verify(key: PublicKey, signature: bytes, message: bytes) -> None:
         if not isinstance(key, ed25519.Ed25519PublicKey):
             raise _wrong_key(code, key)
         key.verify(signature, message)
 
-    return Scheme(code, "ed25519", handshake13=True, sign=sign, verify=verify)
+    return Scheme(code, "ed25519", handshake13=True, signer=signer, verify=verify)
 
 
 def _rsa(
@@ -75,10 +76,10 @@ def _rsa(
     encoding: padding.AsymmetricPadding,
     minimum_key_bits: int,
 ) -> Scheme:
-    def sign(key: PrivateKey, message: bytes) -> bytes:
+    def signer(key: PrivateKey) -> Callable[[bytes], bytes]:
         if not isinstance(key, rsa.RSAPrivateKey):
             raise _wrong_key(code, key)
-        return key.sign(message, encoding, algorithm)
+        return lambda message: key.sign(message, encoding, algorithm)
 
     def verify(key: PublicKey, signature: bytes, message: bytes) -> None:
         if not isinstance(key, rsa.RSAPublicKey):
@@ -86,7 +87,7 @@ def _rsa(
         key.verify(signature, message, encoding, algorithm)
 
     handshake13 = isinstance(encoding, padding.PSS)
-    return Scheme(code, key_type, handshake13, sign, verify, minimum_key_bits)
+    return Scheme(code, key_type, handshake13, signer, verify, minimum_key_bits)
 
 
 def _pss(code: SignatureScheme, key_type: str, algorithm: hashes.HashAlgorithm) -> Scheme:
@@ -145,9 +146,9 @@ def schemes_for(key: PublicKey, *, rsa_pss: bool = False) -> tuple[int, ...]:
     )
 
 
-def sign(key: PrivateKey, code: int, message: bytes) -> bytes:
-    """Sign *message* with the scheme *code*; a key of the wrong kind raises LocalError."""
-    return SCHEMES[code].sign(key, message)
+def signer(key: PrivateKey, code: int) -> Callable[[bytes], bytes]:
+    """What signs a message by *key* with the scheme *code*; a key of the wrong kind raises LocalError."""
+    return SCHEMES[code].signer(key)
 
 
 def verify(key: PublicKey, code: int, signature: bytes, message: bytes) -> None:

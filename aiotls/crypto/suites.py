@@ -19,7 +19,7 @@ __all__ = ["AEAD", "SUITES", "TAG_LENGTH", "Buffer", "InvalidTag", "Suite"]
 TAG_LENGTH = 16
 """Bytes that each of these AEADs adds to the plaintext."""
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 
 
 class AEAD(Protocol):

@@ -12,7 +12,6 @@ event loop:
 What a handshake does (send, change keys) goes through a `Channel`, so that it knows nothing of records.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Container, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
@@ -88,9 +87,9 @@ class _Outside(Generic[T]):
 async def ask(what: str, function: Callable[P, T | Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """What the calling program answers, at once or awaited; *what* names its function in the error when it fails."""
     try:
-        answer = function(*args, **kwargs)
-        if inspect.isawaitable(answer):
-            return await _Outside(answer)
+        answer: object = function(*args, **kwargs)
+        if hasattr(answer, "__await__"):
+            answer = await _Outside(cast("Awaitable[T]", answer))
     except TLSError:
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ What is common to both lists decides, in the order of the side that the config p
 peer's incompatibility and no misbehaviour, and each choice has its own error.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from aiotls.config import Preference, ServerConfig
@@ -71,12 +71,13 @@ class Negotiated:
         return 8 * SUITES[self.cipher_suite].key_length
 
 
-def _first_common(ours: Iterable[int], theirs: Sequence[int], preference: Preference) -> int | None:
+def _first_common(ours: Collection[int], theirs: Collection[int], preference: Preference) -> int | None:
     """The first that both lists hold, in the order of the preferred side."""
-    if preference is Preference.SERVER:
-        return next((code for code in ours if code in theirs), None)
-    mine = frozenset(ours)
-    return next((code for code in theirs if code in mine), None)
+    first, second = (ours, theirs) if preference is Preference.SERVER else (theirs, ours)
+    for code in first:
+        if code in second:
+            return code
+    return None
 
 
 def protocol_version(hello: ClientHello) -> int:

@@ -39,7 +39,6 @@ from aiotls.handshake.effects import Channel, ask, expect
 from aiotls.handshake.negotiate import Negotiated
 from aiotls.handshake.transcript import Transcript
 from aiotls.trust.credentials import ClientHelloInfo, Credential, select
-from aiotls.wire.extensions import KeyShareEntry
 from aiotls.wire.messages import CertificateVerify, ClientHello, Finished, ServerHello
 from aiotls.wire.registries import (
     HELLO_RETRY_REQUEST_RANDOM,
@@ -95,13 +94,9 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     scheme = negotiate.signature_scheme(hello, credential, config)
 
     server_share, shared_secret = group.respond(share)
-    server_hello = ServerHello(
-        random=config.random(_RANDOM_LENGTH),
-        legacy_session_id_echo=hello.legacy_session_id,
-        cipher_suite=suite.code,
-        supported_versions=ProtocolVersion.TLSv1_3,
-        key_share=KeyShareEntry(group.code, server_share),
-    ).encode()
+    server_hello = config.server_hellos[suite.code, group.code].fill(
+        config.random(_RANDOM_LENGTH), hello.legacy_session_id, server_share
+    )
     transcript.add(server_hello)
     channel.send(server_hello)
     if not retried:
@@ -231,7 +226,7 @@ def check_finished(finished: Finished, traffic: TrafficSecret, transcript: Trans
 
 
 class Secrets:
-    """The traffic secrets of one handshake, each written to the key log as it comes."""
+    """The traffic secrets of one handshake, each written to the key log, if there is one, as it comes."""
 
     __slots__ = ("_key_log", "_random")
 
@@ -244,8 +239,9 @@ class Secrets:
         digest = transcript.digest()
         client = secret.client_handshake_traffic(digest)
         server = secret.server_handshake_traffic(digest)
-        self._log("CLIENT_HANDSHAKE_TRAFFIC_SECRET", client.value)
-        self._log("SERVER_HANDSHAKE_TRAFFIC_SECRET", server.value)
+        if self._key_log is not None:
+            self._key_log("CLIENT_HANDSHAKE_TRAFFIC_SECRET", self._random, client.value)
+            self._key_log("SERVER_HANDSHAKE_TRAFFIC_SECRET", self._random, server.value)
         return client, server
 
     def application(self, secret: MasterSecret, transcript: Transcript) -> tuple[TrafficSecret, TrafficSecret, bytes]:
@@ -254,11 +250,8 @@ class Secrets:
         client = secret.client_application_traffic(digest)
         server = secret.server_application_traffic(digest)
         exporter = secret.exporter(digest)
-        self._log("CLIENT_TRAFFIC_SECRET_0", client.value)
-        self._log("SERVER_TRAFFIC_SECRET_0", server.value)
-        self._log("EXPORTER_SECRET", exporter)
-        return client, server, exporter
-
-    def _log(self, label: str, secret: bytes) -> None:
         if self._key_log is not None:
-            self._key_log(label, self._random, secret)
+            self._key_log("CLIENT_TRAFFIC_SECRET_0", self._random, client.value)
+            self._key_log("SERVER_TRAFFIC_SECRET_0", self._random, server.value)
+            self._key_log("EXPORTER_SECRET", self._random, exporter)
+        return client, server, exporter

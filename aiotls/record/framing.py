@@ -33,7 +33,7 @@ _FIRST_TYPE: Final = int(ContentType.change_cipher_spec)
 _LAST_TYPE: Final = int(ContentType.application_data)
 _HTTP_METHODS: Final = (b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ")
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 Record = tuple[int, Buffer, Buffer]
 """Content type, header, payload."""
 
@@ -106,7 +106,7 @@ class Deframer:
             self._position += len(taken)
         return len(self._partial) >= size
 
-    def _payload_length(self, data: Buffer | bytearray, start: int) -> int:
+    def _payload_length(self, data: Buffer, start: int) -> int:
         if not _FIRST_TYPE <= data[start] <= _LAST_TYPE:
             raise _unknown_type(bytes(data[start : start + RECORD_HEADER]))
         # RFC 8446 §5.1: legacy_record_version is ignored for all purposes.
@@ -126,27 +126,24 @@ def _unknown_type(header: bytes) -> UnexpectedMessage:
 class Reassembler:
     """Puts handshake messages together that records carry in parts, and takes apart records that carry several."""
 
-    __slots__ = ("_buffer", "_limit")
+    __slots__ = ("_limit", "buffer")
 
     def __init__(self, limit: int) -> None:
         """*limit* is the most that a message may have, in bytes, header included."""
-        self._buffer = bytearray()
         self._limit = limit
-
-    def __bool__(self) -> bool:
-        """Whether bytes of a message wait here."""
-        return bool(self._buffer)
+        self.buffer = bytearray()
+        """Bytes of messages that were not handed out."""
 
     def feed(self, fragment: Buffer) -> None:
         """Take the content of a handshake record."""
         if not fragment:  # RFC 8446 §5.1
             msg = "a handshake record without content (RFC 8446 §5.1)"
             raise UnexpectedMessage(msg)
-        self._buffer += fragment
+        self.buffer += fragment
 
     def next_message(self) -> bytes | None:
         """The next whole message, header included, or None."""
-        buffer = self._buffer
+        buffer = self.buffer
         if len(buffer) < _MESSAGE_HEADER:
             return None
         size = _MESSAGE_HEADER + int.from_bytes(buffer[1:_MESSAGE_HEADER], "big")
@@ -170,7 +167,7 @@ def split(data: Buffer, size: int) -> Sequence[Buffer]:
 
 def frame_plaintext(content_type: int, content: Buffer) -> bytes:
     """Records without protection, as the first flight needs them (RFC 8446 §5.1)."""
-    return b"".join(
-        b"".join((bytes((content_type, 3, 3)), len(piece).to_bytes(2, "big"), piece))
-        for piece in split(content, MAX_PLAINTEXT)
-    )
+    if len(content) > MAX_PLAINTEXT:
+        return b"".join(frame_plaintext(content_type, piece) for piece in split(content, MAX_PLAINTEXT))
+    header = (content_type << 32 | 0x0303 << 16 | len(content)).to_bytes(RECORD_HEADER, "big")
+    return b"".join((header, content))

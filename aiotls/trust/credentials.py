@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from aiotls.crypto import signatures
 from aiotls.crypto.signatures import PrivateKey
-from aiotls.errors import CertificateError
+from aiotls.errors import CertificateError, LocalError
 from aiotls.trust.loading import (
     Source,
     check_kind,
@@ -34,6 +34,7 @@ from aiotls.trust.loading import (
     subject_of,
 )
 from aiotls.wire.messages import Certificate, CertificateEntry
+from aiotls.wire.registries import SignatureScheme, name_of
 
 __all__ = [
     "ClientHelloInfo",
@@ -68,22 +69,27 @@ class PrivateKeySigner:
     `rsa_pss` says that the certificate names the key as id-RSASSA-PSS (RFC 8446 §4.2.3).
     """
 
-    __slots__ = ("_key", "_schemes")
+    __slots__ = ("_key", "_signers")
 
     def __init__(self, key: PrivateKey, *, rsa_pss: bool = False) -> None:
         self._key = key
-        self._schemes = signatures.schemes_for(key.public_key(), rsa_pss=rsa_pss)
+        schemes = signatures.schemes_for(key.public_key(), rsa_pss=rsa_pss)
+        self._signers = {scheme: signatures.signer(key, scheme) for scheme in schemes}
 
     def __repr__(self) -> str:
         return f"<PrivateKeySigner {kind_of(self._key.public_key())}>"
 
     def schemes(self) -> tuple[int, ...]:
         """What this kind of key can sign a TLS 1.3 handshake with, preferred first (RFC 8446 §4.2.3)."""
-        return self._schemes
+        return tuple(self._signers)
 
     def sign(self, scheme: int, message: bytes) -> bytes:
         """Sign *message*; a scheme that is not for this kind of key raises LocalError (RFC 8446 §4.4.3)."""
-        return signatures.sign(self._key, scheme, message)
+        signer = self._signers.get(scheme)
+        if signer is None:
+            msg = f"a {kind_of(self._key.public_key())} key does not sign with {name_of(SignatureScheme, scheme)}"
+            raise LocalError(msg)
+        return signer(message)
 
 
 @final

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class Carrier(enum.Enum):
+class Carrier(enum.StrEnum):
     """The messages that carry extensions, abbreviated as in the table of RFC 8446 §4.2."""
 
     CH = "ClientHello"
@@ -97,6 +97,7 @@ class OfferedPsks(NamedTuple):
 
 # --- Parsing -----------------------------------------------------------------------------------------------------
 
+_read_header = struct.Struct(">HH").unpack_from
 _UINT16S = tuple(struct.Struct(f">{count}H") for count in range(65))
 
 
@@ -114,9 +115,12 @@ def _uint16_list(what: str) -> Form:
     """``uint16 x<2..2^16-2>``, as groups and signature schemes are listed."""
 
     def parse(data: bytes) -> tuple[int, ...]:
-        if len(data) < 2 or (data[0] << 8 | data[1]) != len(data) - 2:
+        length = len(data) - 2
+        if length < 2 or length & 1 or (data[0] << 8 | data[1]) != length:
             raise _wrong_length(what)
-        return parse_uint16s(data, 2, len(data) - 2, what)
+        count = length >> 1
+        layout = _UINT16S[count] if count < len(_UINT16S) else struct.Struct(f">{count}H")
+        return layout.unpack_from(data, 2)
 
     return Form(parse, lambda values: Writer().opaque16(_uint16s(values)).getvalue())
 
@@ -141,13 +145,16 @@ _HOST_NAME_LIMIT = 255
 
 
 def _parse_server_name(data: bytes) -> str:
-    reader = Reader(data, "server_name")
-    names = reader.opaque16(1)
-    reader.finish()
-    # The one form in use: a single host_name.
-    if names[0] == NameType.host_name and int.from_bytes(names[1:3], "big") == len(names) - 3:
-        return _host_name(names[3:])
-    return _host_name(_only_host_name(Reader(names, "server_name")))
+    size = len(data)
+    if size < 4 or (data[0] << 8 | data[1]) != size - 2:
+        raise _wrong_length("server_name")
+    # The one form in use holds a single host_name.
+    single = size > 5 and not data[2] and (data[3] << 8 | data[4]) == size - 5
+    name = data[5:] if single else _only_host_name(Reader(data, "server_name", 2))
+    if len(name) > _HOST_NAME_LIMIT or not _HOST_NAME.fullmatch(name):
+        msg = "server_name holds no valid host name (RFC 6066 §3)"
+        raise IllegalParameter(msg)
+    return name.decode("ascii").lower()
 
 
 def _only_host_name(names: Reader) -> bytes:
@@ -163,23 +170,18 @@ def _only_host_name(names: Reader) -> bytes:
     return host_names[0]
 
 
-def _host_name(name: bytes) -> str:
-    if not name:
-        msg = "server_name: an empty host name"
-        raise DecodeError(msg)
-    if len(name) > _HOST_NAME_LIMIT or not _HOST_NAME.fullmatch(name):
-        msg = "server_name holds no valid host name (RFC 6066 §3)"
-        raise IllegalParameter(msg)
-    return name.decode("ascii").lower()
-
-
 def _parse_protocol_name_list(data: bytes) -> tuple[bytes, ...]:
-    reader = Reader(data, "application_layer_protocol_negotiation")
-    names = reader.vector16(2)
-    reader.finish()
+    end = len(data)
+    if end < 4 or (data[0] << 8 | data[1]) != end - 2:
+        raise _wrong_length("application_layer_protocol_negotiation")
     protocols = []
-    while names:
-        protocols.append(names.opaque8(1))
+    position = 2
+    while position < end:
+        start = position + 1
+        position = start + data[position]
+        if position > end or position == start:
+            raise _wrong_length("application_layer_protocol_negotiation")
+        protocols.append(data[start:position])
     return tuple(protocols)
 
 
@@ -228,6 +230,12 @@ def _parse_server_share(data: bytes) -> KeyShareEntry:
 
 def _serialise_server_share(entry: KeyShareEntry) -> bytes:
     return (entry.group << 16 | len(entry.key_exchange)).to_bytes(4, "big") + entry.key_exchange
+
+
+def _parse_modes(data: bytes) -> tuple[int, ...]:
+    if len(data) < 2 or data[0] != len(data) - 1:
+        raise _wrong_length("psk_key_exchange_modes")
+    return tuple(data[1:])
 
 
 def _parse_offered_psks(data: bytes) -> OfferedPsks:
@@ -359,10 +367,7 @@ EXTENSIONS: dict[int, Extension] = {
         Extension(  # §4.2.9
             ExtensionType.psk_key_exchange_modes,
             {
-                Carrier.CH: Form(
-                    _whole(lambda reader: tuple(reader.opaque8(1)), "psk_key_exchange_modes"),
-                    lambda modes: Writer().opaque8(bytes(modes)).getvalue(),
-                )
+                Carrier.CH: Form(_parse_modes, lambda modes: Writer().opaque8(bytes(modes)).getvalue()),
             },
         ),
         Extension(  # §4.2.10
@@ -411,8 +416,8 @@ def parse_extensions(
         start = position + 4
         if start > end:
             raise _wrong_length(f"{carrier.value} extensions")
-        code = block[position] << 8 | block[position + 1]
-        position = start + (block[position + 2] << 8 | block[position + 3])
+        code, length = _read_header(block, position)
+        position = start + length
         if position > end:
             raise _wrong_length(name_of(ExtensionType, code))
         if code in raw:  # RFC 8446 §4.2

@@ -70,6 +70,11 @@ _MAX_WARNINGS: Final = 4  # as in Rustls
 _MAX_BACKLOG: Final = 64 * 1024  # bytes kept while the handshake waits for its owner
 
 
+def _octets(data: Buffer) -> Buffer:
+    """*data* as single bytes, whatever it is an array of; TypeError for what is not bytes-like."""
+    return data if type(data) is bytes else memoryview(data).cast("B")
+
+
 class ServerConnection:
     """The server's end of a connection."""
 
@@ -149,7 +154,7 @@ class ServerConnection:
         if self.pending is not None and self._deframer.buffered > _MAX_BACKLOG:
             msg = "the handshake waits for `pending`: stop reading from the peer until then"
             raise LocalError(msg)
-        self._deframer.feed(memoryview(data))
+        self._deframer.feed(_octets(data))
         self._process()
 
     def receive_eof(self) -> None:
@@ -195,11 +200,12 @@ class ServerConnection:
         if not self.can_send:
             msg = "the handshake is not complete" if self._outcome is None else "the connection is closed for sending"
             raise LocalError(msg if self._error is None else f"the connection has failed: {self._error}")
+        data = _octets(data)
         if len(data) <= MAX_PLAINTEXT:
-            if len(data):
+            if data:
                 self._seal(_APPLICATION_DATA, data)
             return
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
         full = len(view) - len(view) % MAX_PLAINTEXT
         self._seal_full_records(view[:full])
         if full < len(view):

@@ -4,7 +4,8 @@ All other arguments are asyncio's own and go to it as they are.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiotls.asyncio.stream import TLSProtocol
@@ -20,47 +21,61 @@ ClientConnected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitab
 
 async def create_server(
     protocol_factory: Callable[[], asyncio.BaseProtocol],
-    host: Any = None,  # noqa: ANN401 - asyncio takes a name, None, or a sequence of names
+    host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
     ssl: ServerConfig,
+    family: int = socket.AF_UNSPEC,
+    flags: int = socket.AI_PASSIVE,
+    sock: socket.socket | None = None,
+    backlog: int = 100,
+    reuse_address: bool | None = None,
+    reuse_port: bool | None = None,
     ssl_handshake_timeout: float | None = None,
-    **options: Any,  # noqa: ANN401 - asyncio's own
+    ssl_shutdown_timeout: float | None = None,
+    start_serving: bool = True,
 ) -> asyncio.Server:
     """`loop.create_server` with TLS: a server whose protocols get a TLS transport.
 
-    ``ssl`` is a ServerConfig; ``ssl_handshake_timeout`` is in seconds (60 by default).  A handshake that fails is
-    reported once to the loop's exception handler, and the protocol of that connection is never made.  Raises
+    ``ssl`` is a ServerConfig; ``ssl_handshake_timeout`` is in seconds (60 by default).  ``ssl_shutdown_timeout`` is
+    taken for the signature's sake: `close` sends close_notify and never waits for the peer's.  A handshake that fails
+    is reported once to the loop's exception handler, and the protocol of that connection is never made.  Raises
     TypeError for another kind of ``ssl``, LocalError for a timeout that is not positive, and what asyncio raises for
     the rest.
     """
     _check_config(ssl)
-    timeout = _HANDSHAKE_TIMEOUT if ssl_handshake_timeout is None else ssl_handshake_timeout
-    if timeout <= 0:
-        msg = f"ssl_handshake_timeout must be positive, and is {timeout}"
-        raise LocalError(msg)
+    timeout = _positive("ssl_handshake_timeout", ssl_handshake_timeout, _HANDSHAKE_TIMEOUT)
+    _positive("ssl_shutdown_timeout", ssl_shutdown_timeout, 1.0)
     loop = asyncio.get_running_loop()
 
     def tls_protocol() -> TLSProtocol:
         return TLSProtocol(loop, ssl, protocol_factory, handshake_timeout=timeout)
 
-    return await loop.create_server(tls_protocol, host, port, **options)
+    options: dict[str, Any] = {"host": host, "port": port, "family": family, "sock": sock}  # asyncio checks them
+    return await loop.create_server(
+        tls_protocol,
+        flags=flags,
+        backlog=backlog,
+        reuse_address=reuse_address,
+        reuse_port=reuse_port,
+        start_serving=start_serving,
+        **options,
+    )
 
 
 async def start_server(
     client_connected_cb: ClientConnected,
-    host: Any = None,  # noqa: ANN401 - asyncio takes a name, None, or a sequence of names
+    host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
     ssl: ServerConfig,
     limit: int = 1 << 16,
-    ssl_handshake_timeout: float | None = None,
-    **options: Any,  # noqa: ANN401 - asyncio's own
+    **options: Any,  # noqa: ANN401 - those of create_server
 ) -> asyncio.Server:
     """`asyncio.start_server` with TLS: *client_connected_cb* gets a StreamReader and a StreamWriter.
 
-    ``writer.get_extra_info("tls")`` is the `Negotiated` of the connection.  ``limit`` is in bytes, as asyncio's; see
-    `create_server` for the rest.
+    ``writer.get_extra_info("tls")`` is the `Negotiated` of the connection.  ``limit`` is in bytes, as asyncio's; the
+    other options are those of `create_server`.
     """
     _check_config(ssl)
     loop = asyncio.get_running_loop()
@@ -69,9 +84,16 @@ async def start_server(
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         return _HalfClosingStreams(reader, client_connected_cb, loop=loop)
 
-    return await create_server(
-        stream_protocol, host, port, ssl=ssl, ssl_handshake_timeout=ssl_handshake_timeout, **options
-    )
+    return await create_server(stream_protocol, host, port, ssl=ssl, **options)
+
+
+def _positive(name: str, seconds: float | None, default: float) -> float:
+    if seconds is None:
+        return default
+    if seconds <= 0:
+        msg = f"{name} must be positive, and is {seconds}"
+        raise LocalError(msg)
+    return seconds
 
 
 class _HalfClosingStreams(asyncio.StreamReaderProtocol):

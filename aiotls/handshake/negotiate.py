@@ -97,7 +97,7 @@ def check_mandatory_extensions(hello: ClientHello) -> None:
     if hello.legacy_compression_methods != b"\0":  # §4.1.2
         msg = "a TLS 1.3 ClientHello offers compression (RFC 8446 §4.1.2)"
         raise IllegalParameter(msg)
-    if hello.signature_algorithms is None and hello.pre_shared_key is None:
+    if hello.signature_algorithms is None:  # §4.2.3: we always prove our name by a certificate
         raise _missing("signature_algorithms")
     if hello.supported_groups is None and (hello.key_share is not None or hello.pre_shared_key is None):
         raise _missing("supported_groups")

@@ -27,6 +27,7 @@ from aiotls.errors import (
     DecodeError,
     LocalError,
     PeerFlooding,
+    RecordOverflow,
     TLSError,
     TruncationError,
     UnexpectedMessage,
@@ -41,6 +42,7 @@ from aiotls.handshake.server13 import Outcome
 from aiotls.record.framing import (
     MAX_CIPHERTEXT,
     MAX_PLAINTEXT,
+    RECORD_HEADER,
     Buffer,
     Deframer,
     Reassembler,
@@ -231,7 +233,6 @@ class ServerConnection:
             return
         if self._outcome is None:
             self._send_alert(AlertDescription.user_canceled)
-            self._send_alert(AlertDescription.close_notify)
             self._end(LocalError("the connection was closed during the handshake"))
             return
         self._send_alert(AlertDescription.close_notify)
@@ -291,6 +292,7 @@ class ServerConnection:
     def skip_early_data(self) -> None:
         """The client may have sent early data, which cannot be opened (RFC 8446 §4.2.10)."""
         self._skippable = self._config.max_early_data_skipped
+        self._deframer.limit = MAX_CIPHERTEXT
 
     def _refuse_leftovers(self) -> None:
         if self._reassembler.buffer:
@@ -342,13 +344,20 @@ class ServerConnection:
 
     def _handle_plaintext_record(self, content_type: int, payload: Buffer) -> None:
         """Before there is a key: the hellos, and alerts about them."""
+        if content_type == _APPLICATION_DATA:
+            if not self._skip(payload):
+                msg = "application data before the handshake (RFC 8446 §5)"
+                raise UnexpectedMessage(msg)
+            return
+        if len(payload) > MAX_PLAINTEXT:  # where early data may come, the deframer lets longer records pass
+            msg = f"a record of {len(payload)} bytes, where {MAX_PLAINTEXT} are allowed (RFC 8446 §5.1)"
+            raise RecordOverflow(msg)
         if content_type == _CHANGE_CIPHER_SPEC:
             self._handle_change_cipher_spec(payload)
-        elif content_type != _APPLICATION_DATA:
-            self._handle_content(content_type, payload)
-        elif not self._skip(payload):
-            msg = "application data before the handshake (RFC 8446 §5)"
-            raise UnexpectedMessage(msg)
+            return
+        if content_type == _HANDSHAKE:
+            self._skippable = -1  # the second ClientHello: it offers no early data
+        self._handle_content(content_type, payload)
 
     def _handle_unprotected_record(self, content_type: int, payload: Buffer, key: OpeningKey) -> None:
         """After there is a key, two kinds of record may still come without protection, during the handshake."""
@@ -450,7 +459,7 @@ class ServerConnection:
         """Whether a record that cannot be opened may be early data (RFC 8446 §4.2.10)."""
         if self._skippable < 0:
             return False
-        self._skippable -= len(payload)
+        self._skippable -= RECORD_HEADER + len(payload)
         return self._skippable >= 0
 
     # --- Sending -------------------------------------------------------------------------------------------------
@@ -506,6 +515,8 @@ class ServerConnection:
             self._out.append(frame_plaintext(_ALERT, content))
         else:
             self._out.append(self._write_key.seal(_ALERT, content))
+        if description is AlertDescription.user_canceled:  # RFC 8446 §6.1
+            self._send_alert(AlertDescription.close_notify)
 
     # --- The end -------------------------------------------------------------------------------------------------
 

@@ -44,9 +44,12 @@ SHA384: Final = _hash(hashlib.sha384)
 class HMACKey:
     """A key with its two pads made: `digest(message)` is then two hash calls."""
 
-    __slots__ = ("_inner", "_new", "_outer")
+    __slots__ = ("_inner", "_new", "_outer", "hash", "value")
 
     def __init__(self, function: Hash, key: bytes) -> None:
+        """A key for HMAC with *function*; it stays as `value`."""
+        self.hash = function
+        self.value = key
         block = function.block_size
         if len(key) > block:  # RFC 2104 §2
             key = function.new(key).digest()
@@ -54,6 +57,10 @@ class HMACKey:
         self._inner = (value ^ function.inner_pad).to_bytes(block, "big")
         self._outer = (value ^ function.outer_pad).to_bytes(block, "big")
         self._new = function.new
+
+    def __repr__(self) -> str:
+        """What it is for, and never the key."""
+        return f"<{type(self).__name__}, {self.hash.name}>"
 
     def digest(self, message: bytes) -> bytes:
         """HMAC(key, message)."""

@@ -66,16 +66,7 @@ def _empty_context(length: int, label: bytes) -> bytes:
 class Secret(HMACKey):
     """A secret of the schedule: an HMAC key, its pads made once for all that is derived from it."""
 
-    __slots__ = ("hash", "value")
-
-    def __init__(self, function: Hash, value: bytes) -> None:
-        super().__init__(function, value)
-        self.hash = function
-        self.value = value
-
-    def __repr__(self) -> str:
-        """The kind of secret, and never its value."""
-        return f"<{type(self).__name__}, {self.hash.name}>"
+    __slots__ = ()
 
     # Both are an HMAC spelled out: they make up the handshake, and a call less in each is felt.
 

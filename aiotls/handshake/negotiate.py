@@ -82,6 +82,9 @@ def _first_common(ours: Collection[int], theirs: Collection[int], preference: Pr
 
 def protocol_version(hello: ClientHello) -> int:
     """The version, by supported_versions alone (RFC 8446 §4.2.1)."""
+    if hello.legacy_version <= ProtocolVersion.SSLv3:  # §D.5
+        msg = "the client's hello is of SSL 3.0 or older (RFC 8446 §D.5)"
+        raise NoCommonVersion(msg)
     if hello.supported_versions is None:
         msg = f"the client speaks at most {name_of(ProtocolVersion, hello.legacy_version)}, and TLS 1.3 is wanted"
         raise NoCommonVersion(msg)

@@ -163,6 +163,7 @@ async def retry(
     send_change_cipher_spec(first, channel)
 
     second = await expect(ClientHello)
+    negotiate.check_mandatory_extensions(second)
     share = negotiate.check_second_hello(first, second, group)
     transcript.add(second.raw)
     return second, share
@@ -240,8 +241,8 @@ class Secrets:
         client = secret.client_handshake_traffic(digest)
         server = secret.server_handshake_traffic(digest)
         if self._key_log is not None:
-            self._key_log("CLIENT_HANDSHAKE_TRAFFIC_SECRET", self._random, client.value)
-            self._key_log("SERVER_HANDSHAKE_TRAFFIC_SECRET", self._random, server.value)
+            self._log("CLIENT_HANDSHAKE_TRAFFIC_SECRET", client.value)
+            self._log("SERVER_HANDSHAKE_TRAFFIC_SECRET", server.value)
         return client, server
 
     def application(self, secret: MasterSecret, transcript: Transcript) -> tuple[TrafficSecret, TrafficSecret, bytes]:
@@ -251,7 +252,15 @@ class Secrets:
         server = secret.server_application_traffic(digest)
         exporter = secret.exporter(digest)
         if self._key_log is not None:
-            self._key_log("CLIENT_TRAFFIC_SECRET_0", self._random, client.value)
-            self._key_log("SERVER_TRAFFIC_SECRET_0", self._random, server.value)
-            self._key_log("EXPORTER_SECRET", self._random, exporter)
+            self._log("CLIENT_TRAFFIC_SECRET_0", client.value)
+            self._log("SERVER_TRAFFIC_SECRET_0", server.value)
+            self._log("EXPORTER_SECRET", exporter)
         return client, server, exporter
+
+    def _log(self, label: str, secret: bytes) -> None:
+        try:
+            if self._key_log is not None:
+                self._key_log(label, self._random, secret)
+        except Exception as error:
+            msg = f"the key log failed: {error!r}"
+            raise CallbackError(msg) from error

@@ -31,7 +31,15 @@ from aiotls.crypto import signatures
 from aiotls.crypto.groups import GROUPS, KeyShare
 from aiotls.crypto.schedule13 import EarlySecret, MasterSecret, TrafficSecret, export
 from aiotls.crypto.suites import SUITES, Suite
-from aiotls.errors import AlertDescription, DecryptError, IllegalParameter, LocalError, UnexpectedMessage
+from aiotls.errors import (
+    AlertDescription,
+    CertificateError,
+    DecodeError,
+    DecryptError,
+    IllegalParameter,
+    LocalError,
+    UnexpectedMessage,
+)
 from aiotls.handshake.transcript import Transcript
 from aiotls.record.framing import MAX_CIPHERTEXT, MAX_PLAINTEXT, Deframer, Reassembler, split
 from aiotls.record.protection import OpeningKey, SealingKey
@@ -49,6 +57,7 @@ from aiotls.wire.messages import (
     ServerHello,
 )
 from aiotls.wire.registries import (
+    CipherSuite,
     ContentType,
     HandshakeType,
     KeyUpdateRequest,
@@ -61,6 +70,7 @@ __all__ = ["Alert", "HelloFields", "ScriptedClient", "encode_message", "join_hel
 
 _RANDOM_LENGTH: Final = 32
 _SERVER_CONTEXT: Final = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"  # RFC 8446 §4.4.3
+_ALERT_LENGTH: Final = 2
 _MESSAGE_LIMIT: Final = 1 << 24
 _ANYTHING: Final = range(1 << 16)
 """A script may offer what this class cannot know of, so any answer is taken."""
@@ -290,6 +300,8 @@ class ScriptedClient:
             case ContentType.change_cipher_spec:
                 self.change_cipher_specs += 1
             case ContentType.alert:
+                if len(content) != _ALERT_LENGTH:
+                    raise DecodeError(f"the server sent an alert of {len(content)} bytes (RFC 8446 §6)")
                 self.alerts.append(Alert(content[0], AlertDescription(content[1]), protected))
             case ContentType.handshake:
                 self._reassembler.feed(content)
@@ -311,7 +323,7 @@ class ScriptedClient:
                 self._receive_server_hello(message)
                 return
             case Certificate():
-                self._certificate = x509.load_der_x509_certificate(message.certificate_list[0].cert_data)
+                self._receive_certificate(message)
             case CertificateVerify():
                 self._check_signature(message)
             case Finished():
@@ -325,7 +337,9 @@ class ScriptedClient:
 
     def _receive_server_hello(self, hello: ServerHello) -> None:
         """Choose the hash, and derive the handshake's keys (RFC 8446 §7.1)."""
-        suite = SUITES[hello.cipher_suite]
+        suite = SUITES.get(hello.cipher_suite)
+        if suite is None:
+            raise IllegalParameter(f"the server chose {name_of(CipherSuite, hello.cipher_suite)}")
         transcript = self._transcript
         if transcript is None:
             transcript = self._transcript = Transcript(suite.hash)
@@ -349,6 +363,14 @@ class ScriptedClient:
         self._master_secret = secret.master_secret()
         self.write_key = SealingKey(suite, self._client_traffic)
         self._install_read_key(OpeningKey(suite, self._server_traffic))
+
+    def _receive_certificate(self, message: Certificate) -> None:
+        if not message.certificate_list:  # RFC 8446 §4.4.2.4
+            raise DecodeError("the server sent an empty Certificate message (RFC 8446 §4.4.2.4)")
+        try:
+            self._certificate = x509.load_der_x509_certificate(message.certificate_list[0].cert_data)
+        except ValueError as error:
+            raise CertificateError("the server's certificate does not parse") from error
 
     def _check_signature(self, message: CertificateVerify) -> None:
         if self._certificate is None or self._transcript is None:
@@ -378,6 +400,10 @@ class ScriptedClient:
     # --- Keys ----------------------------------------------------------------------------------------------------
 
     def _key_share(self, group: int) -> KeyShare:
+        if group not in GROUPS:
+            raise LocalError(
+                f"a share for {name_of(NamedGroup, group)} has to be the script's own: hello(key_share=...)"
+            )
         if group not in self._key_shares:
             self._key_shares[group] = GROUPS[group].generate()
         return self._key_shares[group]

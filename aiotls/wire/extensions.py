@@ -424,11 +424,11 @@ def parse_extensions(
             msg = f"{carrier.value} holds {name_of(ExtensionType, code)} twice (RFC 8446 §4.2)"
             raise IllegalParameter(msg)
         data = raw[code] = block[start:position]
-        known = forms.get(code)
-        if known is None or answers:
+        if answers or (code not in forms and code in EXTENSIONS):
             _check_place(code, carrier, offered, answers=answers)
-        if known is not None:
-            values[known[0]] = known[1].parse(data)
+        if code in forms:
+            attribute, form = forms[code]
+            values[attribute] = form.parse(data)
     return raw, values
 
 

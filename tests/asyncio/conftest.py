@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aiotls import ServerConfig
+from aiotls import ServerConfig, create_server
 from aiotls.testing.ca import LocalCA
-from tests.asyncio.support import Reports
+from tests.asyncio.support import Connected, Peer, Recorder, Recorders, Reports, Wire, open_wire
 
 PATIENCE = 20
 """Seconds in which whatever was set going must have ended; on a sound library nothing ever waits for it."""
@@ -52,6 +52,32 @@ async def _nothing_left_behind(reports: Reports) -> AsyncIterator[None]:
 
 
 @pytest.fixture
+async def recorders() -> Recorders:
+    return Recorders()
+
+
+@pytest.fixture
+async def recording_server(
+    config: ServerConfig, recorders: Recorders, on_close: Callable[[Any], None]
+) -> asyncio.Server:
+    """A server whose applications are the `recorders`."""
+    server = await create_server(recorders, "127.0.0.1", 0, ssl=config)
+    on_close(server)
+    return server
+
+
+@pytest.fixture
+async def connected(
+    recording_server: asyncio.Server, recorders: Recorders, on_close: Callable[[Any], None]
+) -> Connected:
+    """A connection of the `recording_server`'s."""
+    peer = await Peer.connect(recording_server)
+    on_close(peer)
+    await peer.handshake()
+    return Connected(await recorders.next(), peer)
+
+
+@pytest.fixture
 async def on_close() -> AsyncIterator[Callable[[Any], None]]:
     """Closes the servers and transports that a test gives it, when the test is over."""
     opened: list[Any] = []
@@ -60,3 +86,14 @@ async def on_close() -> AsyncIterator[Callable[[Any], None]]:
         one.close()
     for one in opened:
         await one.wait_closed()
+
+
+@pytest.fixture
+async def application() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def wire(config: ServerConfig, application: Recorder) -> Wire:
+    """A TCP transport in memory, and above it the `application`; the handshake is complete."""
+    return open_wire(config, application)

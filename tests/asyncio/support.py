@@ -1,14 +1,29 @@
 """Peers and protocols for the tests of the asyncio front end."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
+from aiotls import ServerConfig
 from aiotls.asyncio.stream import TLSProtocol, TLSTransport
 from aiotls.testing.peer import ScriptedClient
 
-__all__ = ["Peer", "Recorder", "Reports", "Wire", "port_of"]
+__all__ = [
+    "Connected",
+    "Peer",
+    "Recorder",
+    "Recorders",
+    "Reports",
+    "Wire",
+    "open_wire",
+    "port_of",
+    "protocol_of",
+    "turn",
+]
 
 
 class Reports:
@@ -83,6 +98,24 @@ class Recorder(asyncio.Protocol):
         self.resumed.set()
 
 
+class Recorders:
+    """A protocol factory, and what it made."""
+
+    def __init__(self) -> None:
+        self.made: list[Recorder] = []
+        self._queue: asyncio.Queue[Recorder] = asyncio.Queue()
+
+    def __call__(self) -> Recorder:
+        recorder = Recorder()
+        self.made.append(recorder)
+        self._queue.put_nowait(recorder)
+        return recorder
+
+    async def next(self) -> Recorder:
+        """Wait for the next one to be made."""
+        return await self._queue.get()
+
+
 class Peer:
     """A ScriptedClient on a TCP connection of its own."""
 
@@ -130,6 +163,8 @@ class Peer:
 
     def reset(self) -> None:
         """End the TCP connection by RST."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.transport.abort()
 
     def close(self) -> None:
@@ -138,6 +173,18 @@ class Peer:
     async def wait_closed(self) -> None:
         with suppress(ConnectionError):
             await self.writer.wait_closed()
+
+
+@dataclass
+class Connected:
+    """Both ends of a connection whose handshake is complete."""
+
+    application: Recorder
+    peer: Peer
+
+    @property
+    def transport(self) -> TLSTransport:
+        return self.application.transport
 
 
 class Wire(asyncio.Transport):
@@ -212,3 +259,20 @@ class Wire(asyncio.Transport):
         self.exchange()
         self.script.finish()
         self.exchange()
+
+
+def protocol_of(config: ServerConfig, factory: Callable[[], asyncio.BaseProtocol]) -> TLSProtocol:
+    return TLSProtocol(asyncio.get_running_loop(), config, factory, handshake_timeout=60)
+
+
+def open_wire(config: ServerConfig, application: asyncio.BaseProtocol) -> Wire:
+    """A connection of *application*'s whose handshake is complete."""
+    wire = Wire(protocol_of(config, lambda: application))
+    wire.handshake()
+    return wire
+
+
+async def turn() -> None:
+    """Let the loop run what is ready, and what follows from it."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -1,0 +1,44 @@
+"""An echo server over TLS: what a client sends comes back to it, until it ends its side.
+
+    python examples/echo_server.py --port 8443
+    openssl s_client -connect localhost:8443
+
+The certificate is made on the spot; a real server takes its own, by ``aiotls.Credential.from_files``.
+"""
+
+import argparse
+import asyncio
+import contextlib
+
+import aiotls
+from aiotls.testing.ca import LocalCA
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve one connection."""
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except (OSError, aiotls.TLSError):
+        pass  # the client is gone
+    finally:
+        writer.close()
+
+
+async def main(port: int) -> None:
+    """Serve until Ctrl-C."""
+    credential = LocalCA().issue("localhost", "127.0.0.1").credential()
+    server = await aiotls.start_server(echo, "127.0.0.1", port, ssl=aiotls.ServerConfig(credentials=credential))
+    print(f"Echoing on localhost:{server.sockets[0].getsockname()[1]}; Ctrl-C ends.", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Echo over TLS what clients send.")
+    parser.add_argument("--port", type=int, default=8443, help="0 takes a free one")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(parser.parse_args().port))

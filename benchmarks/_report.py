@@ -1,0 +1,55 @@
+"""What every figure needs: the machine it was measured on, percentiles, a table to read and JSON to keep."""
+
+import json
+import platform
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from cryptography.hazmat.backends.openssl import backend
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on besides the code."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": model,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "ssl": ssl.OPENSSL_VERSION,
+        "cryptography": version("cryptography"),
+        "libcrypto of cryptography": backend.openssl_version_text(),
+    }
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that *percent* of the others do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned columns; the first is text, the others are figures."""
+    cells = [list(header), *([f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(line))
+        for line in ([*zip(row, widths, strict=True)] for row in cells)
+    )
+
+
+def keep(name: str, figures: Mapping[str, object], path: Path | None = None) -> Path:
+    """Write the figures and the machine as JSON."""
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n", encoding="utf-8")
+    return path

@@ -20,8 +20,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-    except (OSError, aiotls.TLSError):
-        pass  # the client is gone
+    except (OSError, aiotls.TLSError, asyncio.CancelledError):
+        pass  # the client is gone, or Ctrl-C ends us
     finally:
         writer.close()
 

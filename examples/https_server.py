@@ -179,8 +179,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while await answer(reader, writer):
             pass
         await hang_up(reader, writer)
-    except (OSError, aiotls.TLSError):  # TimeoutError is an OSError
-        pass  # the client is gone, or was too slow
+    except (OSError, aiotls.TLSError, asyncio.CancelledError):  # TimeoutError is an OSError
+        pass  # the client is gone or was too slow, or Ctrl-C ends us
     finally:
         writer.close()
 

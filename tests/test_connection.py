@@ -267,12 +267,15 @@ def test_data_to_send_gives_each_byte_once(complete: Connection) -> None:
 
 
 def test_server_refuses_to_send_before_the_handshake_is_complete(fresh: Connection) -> None:
-    for step in (fresh.client.send_hello, lambda: None):
+    for greeted in (False, True):
         assert not fresh.server.can_send
         with pytest.raises(LocalError, match="the handshake is not complete"):
             fresh.server.send_data(b"early")
-        step()
-        fresh.pipe.pump()
+        with pytest.raises(LocalError, match="between the handshake and the close"):
+            fresh.server.key_update()
+        if not greeted:
+            fresh.client.send_hello()
+            fresh.pipe.pump()
     fresh.client.finish()
     fresh.pipe.pump()
     assert fresh.server.can_send

@@ -213,9 +213,11 @@ class TLSProtocol(asyncio.BufferedProtocol):
         pending = self._engine.pending
         if pending is not None and self._outside is None:
             self._tcp.pause_reading()
-            self._outside = self._loop.create_task(self._await_outside(pending))
+            task = self._loop.create_task(self._await_outside(pending))
             if asyncio.iscoroutine(pending):  # a task that is cancelled before it starts would leave it unawaited
-                self._outside.add_done_callback(lambda _: pending.close())
+                task.add_done_callback(lambda _: pending.close())
+            if not task.done():  # an eager task may be through already, and the next one under way
+                self._outside = task
 
     def _deliver(self, event: Event) -> None:
         application = self._application

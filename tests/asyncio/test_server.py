@@ -1,6 +1,7 @@
 """`start_server` and `create_server` on real sockets, against Python's own `ssl` and against peers that misbehave."""
 
 import asyncio
+import inspect
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -148,10 +149,33 @@ async def test_server_names_the_type_that_it_refuses() -> None:
         await cast("Any", aiotls.start_server)(echo, HOST, 0, ssl=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
+@pytest.mark.parametrize("name", ["ssl_handshake_timeout", "ssl_shutdown_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1.5])
-async def test_server_refuses_handshake_timeout_that_is_not_positive(config: ServerConfig, seconds: float) -> None:
-    with pytest.raises(LocalError, match=f"ssl_handshake_timeout must be positive, and is {seconds}"):
-        await aiotls.start_server(echo, HOST, 0, ssl=config, ssl_handshake_timeout=seconds)
+async def test_server_refuses_timeout_that_is_not_positive(config: ServerConfig, name: str, seconds: float) -> None:
+    for make in (aiotls.create_server, aiotls.start_server):
+        with pytest.raises(LocalError, match=f"{name} must be positive, and is {seconds}"):
+            await cast("Any", make)(echo, HOST, 0, ssl=config, **{name: seconds})
+
+
+async def test_server_takes_the_shutdown_timeout_of_the_standard_library(
+    config: ServerConfig, client_context: ssl.SSLContext, on_close: OnClose
+) -> None:
+    server = await aiotls.start_server(echo, HOST, 0, ssl=config, ssl_shutdown_timeout=5)
+    on_close(server)
+    assert await served(server, client_context) == b"word"
+
+
+@pytest.mark.parametrize("name", ["create_server", "start_server"])
+def test_server_is_made_with_the_arguments_of_the_standard_library(name: str) -> None:
+    """Those of the oldest Python that we run on, and in the same order."""
+    parameters = inspect.signature(getattr(aiotls, name)).parameters
+    assert list(parameters)[1:3] == ["host", "port"]
+    theirs = inspect.signature(asyncio.BaseEventLoop.create_server).parameters
+    known = {"self", "protocol_factory", "keep_alive"}  # keep_alive: from Python 3.13 on
+    if name == "create_server":
+        assert set(theirs) - known <= set(parameters)
+        for shared in ("family", "flags", "backlog", "reuse_address", "start_serving"):
+            assert parameters[shared].default == theirs[shared].default
 
 
 # --- Handshakes that fail ----------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ class ServerConfig:
     """Bytes of early data that the server passes over, for it accepts none."""
     tickets: int = 2
     """Session tickets that a client gets after a full handshake, at most 8; after a resumed one it gets one, for that
-    is what it has used up.  They are sent with the first application data.  0 switches resumption off, both ways."""
+    is what it has used up.  They are sent with the first application data.  0 switches resumption off, both ways.  A
+    resumed handshake needs no credential, and so asks no resolver for one."""
     ticket_keys: TicketKeys | None = None
     """What seals the tickets; None makes keys that only this config has, a new one every 6 hours."""
     session_lifetime: float = 6 * 3600

@@ -227,11 +227,16 @@ class ServerConnection:
             msg = "tickets can be sent between the handshake and the close only"
             raise LocalError(msg)
         if self._owes_tickets:
-            self._owes_tickets = False
+            self._forget_tickets()
             tickets = new_session_tickets(outcome, self._config)
-            self._outcome = replace(outcome, resumption_secret=b"")  # it has served, and must not be found later
             if tickets:
                 self._seal(_HANDSHAKE, tickets)  # eight of the longest fit one record
+
+    def _forget_tickets(self) -> None:
+        """The secret behind the tickets has served, or never will, and must not be found later."""
+        if self._outcome is not None and self._owes_tickets:
+            self._owes_tickets = False
+            self._outcome = replace(self._outcome, resumption_secret=b"")
 
     def data_to_send(self) -> bytes | bytearray:
         """The TLS bytes for the peer, each of them once; empty when there are none."""
@@ -258,6 +263,7 @@ class ServerConnection:
             return
         self._send_alert(AlertDescription.close_notify)
         self._close_sent = True
+        self._forget_tickets()
 
     def abandon(self, error: TLSError) -> None:
         """End the connection because of *error* of the owner's own (a deadline, say), telling the peer."""
@@ -545,5 +551,6 @@ class ServerConnection:
         self._error = error.with_traceback(None)
         driver, self._driver = self._driver, None
         self._read_key = self._write_key = None
+        self._forget_tickets()
         if driver is not None:
             driver.close()

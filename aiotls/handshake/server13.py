@@ -120,9 +120,11 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     channel.install_write_key(suite, server_traffic)
     channel.install_read_key(suite, client_traffic)
 
-    encrypted_extensions = config.encrypted_extensions[hello.server_name is not None, protocol]
-    transcript.add(encrypted_extensions)
-    channel.send(encrypted_extensions)
+    flight = config.encrypted_extensions[hello.server_name is not None, protocol]
+    if proof is not None:
+        flight += proof.credential.certificate_message
+    transcript.add(flight)
+    channel.send(flight)
     if proof is not None:
         await prove(proof, transcript, channel)
 
@@ -252,11 +254,7 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
 
 
 async def prove(proof: Proof, transcript: Transcript, channel: Channel) -> None:
-    """Certificate, and CertificateVerify: a signature over all that was said (RFC 8446 §4.4.2-4.4.3)."""
-    certificate = proof.credential.certificate_message
-    transcript.add(certificate)
-    channel.send(certificate)
-
+    """The CertificateVerify: a signature over all that was said (RFC 8446 §4.4.3)."""
     content = _SIGNED_BY_SERVER + transcript.digest()
     signature = await ask("the signing key", proof.credential.signing_key.sign, proof.scheme, content)
     if not isinstance(signature, bytes):

@@ -13,12 +13,14 @@ Keys change with time, so that what is recorded today cannot be opened by whoeve
 Time is cut into periods; each period has a key of its own, the key of the period before still opens, and one that is
 older is gone.
 
-There is no lock.  All keys of a moment are one immutable `_Ring`, which a thread gets by a single load of an attribute
-and uses to the end of its call.  Whoever finds the ring out of date replaces it whole.  Two threads may do so at once:
-both make a successor, but what counts is the one that `dict.setdefault`, an atomic step, put into the old ring first,
-and both go on with that; it does not matter which of them stores it in the attribute last.  A thread that was stopped
-for long before it stores an old ring does no harm either: the next call finds it out of date, and the same
-successors in it.
+There is no lock.  The keys of a moment are one `_Ring`, which never changes; a thread gets it by a single load of an
+attribute and uses it to the end of its call.  Whoever finds the ring out of date replaces it whole.  Two threads may
+do so at once: both make a successor, but what counts is the one that `dict.setdefault`, an atomic step, put into the
+old ring first, and both go on with that; it does not matter which of them stores it in the attribute last.  A thread
+that was stopped for long before it stores a ring that has become old does no harm either: the next call finds it out
+of date, and the same successors in it.  Only where two threads read the clock on either side of a period's end, after
+a whole period without a call, may one go on with a key that nobody else has; its ticket then opens for nobody, and
+costs a full handshake.
 """
 
 import os
@@ -81,6 +83,8 @@ class TicketKeys:
         random: Callable[[int], bytes] = os.urandom,
     ) -> "TicketKeys":
         """Keys of this process's own, a new one every *period* seconds; a ticket opens for one to two periods.
+
+        Processes that are forked from this one share its present keys, and part ways with the next.
 
         Raises LocalError for a period that is not positive.
         """

@@ -360,6 +360,24 @@ def test_resumption_secret_is_gone_once_the_tickets_are_made(config: ServerConfi
     assert duel.server._outcome.resumption_secret == b""
 
 
+@pytest.mark.parametrize("failed", [False, True], ids=["closed", "failed"])
+def test_resumption_secret_is_gone_once_the_connection_has_ended(config: ServerConfig, *, failed: bool) -> None:
+    duel = ticketed(config)
+    if failed:
+        duel.server.receive_eof()
+    else:
+        duel.server.close()
+    assert duel.server._outcome is not None
+    assert duel.server._outcome.resumption_secret == b""
+
+
+def test_tickets_come_under_a_new_key_when_the_old_one_has_served(config: ServerConfig) -> None:
+    duel = ticketed(replace(config, max_records_per_key=1))
+    duel.server.send_data(b"pong")
+    assert len(tickets_of(duel)) == 2
+    duel.assert_in_order()
+
+
 def test_server_gives_no_tickets_when_the_session_has_ended_already(config: ServerConfig, clock: Clock) -> None:
     duel = ticketed(config)
     outcome = duel.server._outcome

@@ -23,6 +23,7 @@ from aiotls.errors import (
 from aiotls.events import ApplicationData, HandshakeComplete, KeyUpdated, PeerClosed
 from aiotls.handshake.negotiate import Negotiated
 from aiotls.keylog import KeyLogFile
+from aiotls.sessions.tickets import TicketKeys
 from aiotls.trust.credentials import ClientHelloInfo, Credential, SigningKey
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ServerConnection",
     "SigningKey",
     "TLSError",
+    "TicketKeys",
     "TruncationError",
     "create_server",
     "start_server",

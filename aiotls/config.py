@@ -6,6 +6,7 @@ makes a test deterministic.
 """
 
 import enum
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,10 @@ from aiotls.crypto.suites import SUITES, Suite
 from aiotls.errors import LocalError
 from aiotls.keylog import KeyLog
 from aiotls.policy import POLICIES, Policy
+from aiotls.sessions.session import LONGEST_LIFETIME, usual_size
+from aiotls.sessions.tickets import TicketKeys
 from aiotls.trust.credentials import Credential, CredentialResolver
+from aiotls.wire.codec import Writer
 from aiotls.wire.messages import EncryptedExtensions, ServerHelloTemplate
 from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
 
@@ -26,6 +30,7 @@ __all__ = ["Preference", "ServerConfig"]
 _LONGEST_PROTOCOL = 255
 _SMALLEST_MESSAGE_LIMIT = 4096
 _LARGEST_MESSAGE_LIMIT = 1 << 24
+_MOST_TICKETS = 8
 
 E = TypeVar("E", bound=enum.IntEnum)
 
@@ -71,6 +76,15 @@ class ServerConfig:
     """Records after which a key is replaced by KeyUpdate; None is the cipher suite's limit (2^24 for AES-GCM)."""
     max_early_data_skipped: int = 16 * 1024
     """Bytes of early data that the server passes over, for it accepts none."""
+    tickets: int = 2
+    """Session tickets that a client gets after a full handshake, at most 8; after a resumed one it gets one, for that
+    is what it has used up.  They are sent with the first application data.  0 switches resumption off, both ways.  A
+    resumed handshake needs no credential, and so asks no resolver for one."""
+    ticket_keys: TicketKeys | None = None
+    """What seals the tickets; None makes keys that only this config has, a new one every 6 hours."""
+    session_lifetime: float = 6 * 3600
+    """Seconds after a full handshake in which its session may be resumed, at most 7 days; tickets that a resumed
+    connection gets do not prolong it.  A ticket is also worthless once its key is gone."""
     key_log: KeyLog | None = None
     """Is given every traffic secret, for debugging; see `aiotls.KeyLogFile`."""
     clock: Callable[[], float] = time.time
@@ -94,6 +108,13 @@ class ServerConfig:
     """The EncryptedExtensions by what they answer: whether a server was named, and the application protocol."""
     server_hellos: dict[tuple[int, int], ServerHelloTemplate] = field(init=False, repr=False, compare=False)
     """The ServerHellos by cipher suite and group."""
+    scope: bytes = field(init=False, repr=False, compare=False)
+    """What a session is bound to: a digest of the lists above, and of the certificates where they are known.  A session
+    of another scope is not resumed, even if the ticket keys are the same."""
+    sealing_keys: TicketKeys | None = field(init=False, repr=False, compare=False)
+    """What seals the tickets; None when there are none."""
+    session_size: int = field(init=False, repr=False, compare=False)
+    """Bytes to which a session is filled up before it is sealed, that all tickets have one length."""
 
     def __post_init__(self) -> None:
         """Check every field, and compute what depends on the config alone."""
@@ -119,6 +140,9 @@ class ServerConfig:
                 for suite in suites
                 for group in groups
             },
+            "scope": _scope((suites, groups, schemes), protocols, credentials, self.require_server_name),
+            "sealing_keys": self._sealing_keys(),
+            "session_size": usual_size(max(map(len, protocols), default=0)),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -134,6 +158,20 @@ class ServerConfig:
         if self.max_early_data_skipped < 0:
             msg = "ServerConfig.max_early_data_skipped must not be negative"
             raise LocalError(msg)
+        if not 0 <= self.tickets <= _MOST_TICKETS:
+            msg = f"ServerConfig.tickets must be within 0..{_MOST_TICKETS}"
+            raise LocalError(msg)
+        if not 1 <= self.session_lifetime <= LONGEST_LIFETIME:  # RFC 8446 §4.6.1
+            msg = f"ServerConfig.session_lifetime must be within 1..{LONGEST_LIFETIME} seconds"
+            raise LocalError(msg)
+
+    def _sealing_keys(self) -> TicketKeys | None:
+        if self.ticket_keys is not None and not isinstance(self.ticket_keys, TicketKeys):
+            msg = "ServerConfig.ticket_keys must be TicketKeys, such as TicketKeys.rotating()"
+            raise LocalError(msg)
+        if not self.tickets:
+            return None
+        return self.ticket_keys or TicketKeys.rotating(clock=self.clock, random=self.random)
 
 
 def _policy(policy: str | Policy) -> Policy:
@@ -182,6 +220,25 @@ def _encrypted_extensions(protocols: Iterable[bytes]) -> dict[tuple[bool, bytes 
         for named in (False, True)
         for protocol in (None, *protocols)
     }
+
+
+def _scope(
+    lists: Iterable[Iterable[int]],
+    protocols: Iterable[bytes],
+    credentials: Iterable[Credential],
+    require_server_name: bool,  # noqa: FBT001 - it is one of the things that are digested
+) -> bytes:
+    """A digest of what a session is bound to, unambiguous by the lengths in it."""
+    fields = Writer().uint8(require_server_name)
+    for codes in lists:
+        fields.opaque16(b"".join(code.to_bytes(2, "big") for code in codes))
+    names = Writer()
+    for protocol in protocols:
+        names.opaque8(protocol)
+    fields.opaque24(names.getvalue())
+    for credential in credentials:
+        fields.opaque24(credential.chain[0])
+    return hashlib.sha256(b"aiotls session scope 1\0" + fields.getvalue()).digest()
 
 
 def _protocols(alpn: Sequence[str]) -> dict[bytes, str]:

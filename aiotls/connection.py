@@ -14,6 +14,7 @@ a bound; an owner does best to stop reading.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from aiotls.config import ServerConfig
@@ -37,7 +38,7 @@ from aiotls.events import ApplicationData, Event, HandshakeComplete, KeyUpdated,
 from aiotls.handshake.effects import HandshakeDriver
 from aiotls.handshake.hello import serve
 from aiotls.handshake.negotiate import Negotiated
-from aiotls.handshake.post import KeyUpdates, key_update
+from aiotls.handshake.post import KeyUpdates, key_update, new_session_tickets
 from aiotls.handshake.server13 import Outcome
 from aiotls.record.framing import (
     MAX_CIPHERTEXT,
@@ -96,6 +97,7 @@ class ServerConnection:
         "_out",
         "_outcome",
         "_owes_key_update",
+        "_owes_tickets",
         "_peer_closed",
         "_read_key",
         "_reassembler",
@@ -119,6 +121,7 @@ class ServerConnection:
         self._close_sent = False
         self._peer_closed = False
         self._owes_key_update = False
+        self._owes_tickets = False
         self._key_updates = KeyUpdates()
         self._change_cipher_specs = 0
         self._empty_records = 0
@@ -203,6 +206,8 @@ class ServerConnection:
             msg = "the handshake is not complete" if self._outcome is None else "the connection is closed for sending"
             raise LocalError(msg if self._error is None else f"the connection has failed: {self._error}")
         data = _octets(data)
+        if self._owes_tickets and data:  # they cost no packet of their own
+            self.send_tickets()
         if len(data) <= MAX_PLAINTEXT:
             if data:
                 self._seal(_APPLICATION_DATA, data)
@@ -212,6 +217,28 @@ class ServerConnection:
         self._seal_full_records(view[:full])
         if full < len(view):
             self._seal(_APPLICATION_DATA, view[full:])
+
+    def send_tickets(self) -> None:
+        """Send the session tickets now, and not with the first application data (RFC 8446 §4.6.1).
+
+        It does nothing when they were sent, or when the client is to get none.  Raises LocalError where `send_data`
+        does.
+        """
+        outcome = self._outcome
+        if outcome is None or not self.can_send:
+            msg = "tickets can be sent between the handshake and the close only"
+            raise LocalError(msg)
+        if self._owes_tickets:
+            self._forget_tickets()
+            tickets = new_session_tickets(outcome, self._config)
+            if tickets:
+                self._seal(_HANDSHAKE, tickets)  # eight of the longest fit one record
+
+    def _forget_tickets(self) -> None:
+        """The secret behind the tickets has served, or never will, and must not be found later."""
+        if self._outcome is not None and self._owes_tickets:
+            self._owes_tickets = False
+            self._outcome = replace(self._outcome, resumption_secret=b"")
 
     def data_to_send(self) -> bytes | bytearray:
         """The TLS bytes for the peer, each of them once; empty when there are none."""
@@ -237,6 +264,7 @@ class ServerConnection:
             return
         self._send_alert(AlertDescription.close_notify)
         self._close_sent = True
+        self._forget_tickets()
 
     def abandon(self, error: TLSError) -> None:
         """End the connection because of *error* of the owner's own (a deadline, say), telling the peer."""
@@ -418,6 +446,7 @@ class ServerConnection:
         self._flush_flight()
         if driver.result is not None:
             self._outcome = driver.result
+            self._owes_tickets = bool(driver.result.resumption_secret)
             self._driver = None
             self._skippable = -1
             self._events.append(HandshakeComplete(driver.result.negotiated))
@@ -533,5 +562,6 @@ class ServerConnection:
         self._error = error.with_traceback(None)
         driver, self._driver = self._driver, None
         self._read_key = self._write_key = None
+        self._forget_tickets()
         if driver is not None:
             driver.close()

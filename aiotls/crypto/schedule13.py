@@ -37,7 +37,7 @@ from typing import Final
 from aiotls.crypto.hashes import Hash, HMACKey
 from aiotls.crypto.suites import Suite
 
-__all__ = ["EarlySecret", "HandshakeSecret", "MasterSecret", "Secret", "TrafficSecret", "export"]
+__all__ = ["EarlySecret", "HandshakeSecret", "MasterSecret", "ResumptionSecret", "Secret", "TrafficSecret", "export"]
 
 IV_LENGTH: Final = 12
 """Bytes of nonce that every AEAD of TLS 1.3 takes (RFC 8446 §5.3)."""
@@ -121,6 +121,17 @@ class MasterSecret(Secret):
     def resumption(self, transcript_hash: bytes) -> bytes:
         """Of ClientHello...client Finished (RFC 8446 §4.6.1)."""
         return self.derive(b"res master", transcript_hash)
+
+
+class ResumptionSecret(Secret):
+    """The resumption master secret: the pre-shared keys of a connection's tickets come from it."""
+
+    __slots__ = ()
+
+    def psk(self, ticket_nonce: bytes) -> bytes:
+        """The pre-shared key of the ticket with this nonce (RFC 8446 §4.6.1)."""
+        front = _front(self.hash.digest_size, b"resumption")
+        return self.digest(front + bytes((len(ticket_nonce),)) + ticket_nonce + b"\x01")
 
 
 class HandshakeSecret(Secret):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from aiotls.crypto.hashes import SHA256, SHA384, Hash
 from aiotls.wire.registries import CipherSuite
 
-__all__ = ["AEAD", "SUITES", "TAG_LENGTH", "Buffer", "InvalidTag", "Suite"]
+__all__ = ["AEAD", "SUITES", "TAG_LENGTH", "TICKET_AEAD", "TICKET_KEY_LENGTH", "Buffer", "InvalidTag", "Suite"]
 
 TAG_LENGTH = 16
 """Bytes that each of these AEADs adds to the plaintext."""
@@ -56,3 +56,8 @@ SUITES: dict[int, Suite] = {
         Suite(CipherSuite.TLS_CHACHA20_POLY1305_SHA256, ChaCha20Poly1305, 32, SHA256, (1 << 64) - 1),
     )
 }
+
+TICKET_AEAD: Callable[[bytes], AEAD] = AESGCM
+"""What session tickets are sealed with (RFC 5077 §4 leaves it to the server): AES-256-GCM, by the key's length."""
+TICKET_KEY_LENGTH = 32
+"""Bytes of a ticket key."""

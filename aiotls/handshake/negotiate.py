@@ -4,7 +4,7 @@ What is common to both lists decides, in the order of the side that the config p
 peer's incompatibility and no misbehaviour, and each choice has its own error.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from aiotls.config import Preference, ServerConfig
@@ -33,6 +33,7 @@ from aiotls.wire.registries import (
 __all__ = [
     "Negotiated",
     "application_protocol",
+    "check_certificate_extensions",
     "check_mandatory_extensions",
     "check_second_hello",
     "cipher_suite",
@@ -100,8 +101,8 @@ def check_mandatory_extensions(hello: ClientHello) -> None:
     if hello.legacy_compression_methods != b"\0":  # §4.1.2
         msg = "a TLS 1.3 ClientHello offers compression (RFC 8446 §4.1.2)"
         raise IllegalParameter(msg)
-    if hello.signature_algorithms is None:  # §4.2.3: we always prove our name by a certificate
-        raise _missing("signature_algorithms")
+    if hello.pre_shared_key is None:
+        check_certificate_extensions(hello)
     if hello.supported_groups is None and (hello.key_share is not None or hello.pre_shared_key is None):
         raise _missing("supported_groups")
     if hello.key_share is None and hello.supported_groups is not None:
@@ -110,12 +111,21 @@ def check_mandatory_extensions(hello: ClientHello) -> None:
         raise _missing("psk_key_exchange_modes")
 
 
+def check_certificate_extensions(hello: ClientHello) -> None:
+    """What it must hold if we are to prove our name by a certificate (RFC 8446 §4.2.3, §9.2)."""
+    if hello.signature_algorithms is None:
+        raise _missing("signature_algorithms")
+
+
 def _missing(extension: str) -> MissingExtension:
     return MissingExtension(f"the ClientHello lacks {extension} (RFC 8446 §9.2)")
 
 
-def cipher_suite(hello: ClientHello, config: ServerConfig) -> Suite:
-    """The cipher suite (RFC 8446 §4.1.1)."""
+def cipher_suite(hello: ClientHello, config: ServerConfig, resumable: Iterable[int] = ()) -> Suite:
+    """The cipher suite (RFC 8446 §4.1.1): if it can be, that of a session that the client wants to resume."""
+    for wanted in resumable:
+        if wanted in config.suites and wanted in hello.cipher_suites:
+            return config.suites[wanted]
     code = _first_common(config.suites, hello.cipher_suites, config.cipher_suite_preference)
     if code is None:
         msg = "the client offers no cipher suite of TLS 1.3 that we allow"
@@ -182,6 +192,9 @@ def check_second_hello(first: ClientHello, second: ClientHello, group: Group) ->
     )
     if not same:
         msg = "the second ClientHello differs from the first in what must stay (RFC 8446 §4.1.2)"
+        raise IllegalParameter(msg)
+    if second.pre_shared_key is not None and first.pre_shared_key is None:
+        msg = "the second ClientHello offers a pre-shared key, and the first did not (RFC 8446 §4.1.2)"
         raise IllegalParameter(msg)
     if second.early_data is not None:  # §4.2.10
         msg = "the second ClientHello offers early data (RFC 8446 §4.1.2)"

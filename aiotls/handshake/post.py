@@ -1,17 +1,25 @@
-"""After the handshake: KeyUpdate (RFC 8446 §4.6.3).
+"""After the handshake: tickets (RFC 8446 §4.6.1) and KeyUpdate (§4.6.3).
 
-A server gets no other message once it has the client's Finished: tickets run the other way, and it asks for no
-certificate afterwards.
+A server gets no other message than KeyUpdate once it has the client's Finished: tickets run the other way, and it asks
+for no certificate afterwards.
+
+What a ticket lets the client do goes back to the full handshake and ends with the session's lifetime, counted from
+there.  A resumed connection gives a new ticket, but no more time; so now and then a certificate has to be shown again
+(RFC 8446 §4.6.1 recommends such a limit).
 """
 
 from typing import Final
 
+from aiotls.config import ServerConfig
+from aiotls.crypto.schedule13 import ResumptionSecret
 from aiotls.errors import PeerFlooding
 from aiotls.handshake.effects import expect
-from aiotls.wire.messages import KeyUpdate
+from aiotls.handshake.server13 import Outcome
+from aiotls.sessions.session import Session
+from aiotls.wire.messages import KeyUpdate, NewSessionTicket
 from aiotls.wire.registries import KeyUpdateRequest
 
-__all__ = ["KeyUpdates", "key_update"]
+__all__ = ["KeyUpdates", "key_update", "new_session_tickets"]
 
 _LIMIT: Final = 32
 """KeyUpdates in a row, without application data between them, that we take: each costs us a key.  As in BoringSSL."""
@@ -21,6 +29,37 @@ def key_update(*, request_peer: bool) -> bytes:
     """The message that precedes our new sending key."""
     request = KeyUpdateRequest.update_requested if request_peer else KeyUpdateRequest.update_not_requested
     return KeyUpdate(request).encode()
+
+
+def new_session_tickets(outcome: Outcome, config: ServerConfig) -> bytes:
+    """The NewSessionTicket messages that the client is to get, one after the other; empty when there are none."""
+    keys, now = config.sealing_keys, config.clock()
+    created = int(now) if outcome.session_created is None else outcome.session_created
+    lifetime = int(config.session_lifetime)
+    left = int(created + lifetime - now)
+    if keys is None or not outcome.resumption_secret or not 0 < left <= lifetime:
+        return b""
+    secret = ResumptionSecret(outcome.suite.hash, outcome.resumption_secret)
+    negotiated = outcome.negotiated
+    alpn = None if negotiated.alpn is None else negotiated.alpn.encode()
+    messages = b""
+    for number in range(1 if negotiated.resumed else config.tickets):
+        nonce = bytes((number,))
+        age_add = int.from_bytes(config.random(4), "big")
+        session = Session(
+            version=negotiated.version,
+            cipher_suite=outcome.suite.code,
+            psk=secret.psk(nonce),
+            created=created,
+            lifetime=lifetime,
+            ticket_age_add=age_add,
+            server_name=negotiated.server_name,
+            alpn=alpn,
+            scope=config.scope,
+        )
+        ticket = keys.seal(session.encode(config.session_size))
+        messages += NewSessionTicket(left, age_add, nonce, ticket).encode()
+    return messages
 
 
 class KeyUpdates:

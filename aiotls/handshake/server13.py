@@ -13,12 +13,15 @@
        {Finished}                  -------->
        [Application Data]          <------->    [Application Data]
 
+When the client resumes a session (§2.2, Figure 3), its ClientHello also holds pre_shared_key, and the ServerHello
+answers it; Certificate and CertificateVerify are then left out.  Nothing else changes: there is always a key exchange.
+
 `server13` is this diagram, from top to bottom; each of its steps is a function below it.
 """
 
 import hmac
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiotls.config import ServerConfig
 from aiotls.crypto.groups import Group
@@ -37,8 +40,10 @@ from aiotls.errors import (
 from aiotls.handshake import negotiate
 from aiotls.handshake.effects import Channel, ask, expect
 from aiotls.handshake.negotiate import Negotiated
+from aiotls.handshake.resumption import Resumption, accept_session, accepts_tickets, offered_sessions
 from aiotls.handshake.transcript import Transcript
 from aiotls.trust.credentials import ClientHelloInfo, Credential, select
+from aiotls.wire.extensions import KeyShareEntry
 from aiotls.wire.messages import CertificateVerify, ClientHello, Finished, ServerHello
 from aiotls.wire.registries import (
     HELLO_RETRY_REQUEST_RANDOM,
@@ -61,6 +66,10 @@ class Outcome:
     exporter_secret: bytes = field(repr=False)
     """For RFC 8446 §7.5.  Not derived on demand: the master secret that it comes from would have to be kept, and
     with it the keys of all that was ever sent, past every KeyUpdate."""
+    resumption_secret: bytes = field(default=b"", repr=False)
+    """What the tickets' keys come from (RFC 8446 §4.6.1); empty when none are to be issued."""
+    session_created: int | None = None
+    """When the resumed session was created; None after a full handshake."""
 
     def export(self, label: str, context: bytes, length: int) -> bytes:
         """Keying material (RFC 8446 §7.5); raises LocalError for a label or length that cannot be."""
@@ -78,9 +87,10 @@ class Outcome:
 async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -> Outcome:
     """A TLS 1.3 handshake from the ClientHello on; raises TLSError, from which the alert follows."""
     negotiate.check_mandatory_extensions(hello)
-    suite = negotiate.cipher_suite(hello, config)
+    protocol = negotiate.application_protocol(hello, config)
+    offers = offered_sessions(hello, protocol, config)
+    suite = negotiate.cipher_suite(hello, config, [offer.session.cipher_suite for offer in offers])
     transcript = Transcript(suite.hash)
-    transcript.add(hello.raw)
     if hello.early_data:
         channel.skip_early_data()  # RFC 8446 §4.2.10: we accept none
 
@@ -88,34 +98,35 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     retried = share is None
     if share is None:
         hello, share = await retry(hello, group, suite, transcript, channel)
+        offers = offered_sessions(hello, protocol, config)
 
-    protocol = negotiate.application_protocol(hello, config)
-    credential = await select_credential(hello, config)
-    scheme = negotiate.signature_scheme(hello, credential, config)
+    resumption = accept_session(offers, hello, suite, transcript)
+    transcript.add(hello.raw)
+    proof = await choose_proof(hello, config) if resumption is None else None
 
     server_share, shared_secret = group.respond(share)
-    server_hello = config.server_hellos[suite.code, group.code].fill(
-        config.random(_RANDOM_LENGTH), hello.legacy_session_id, server_share
-    )
+    server_hello = answer(hello, suite, KeyShareEntry(group.code, server_share), resumption, config)
     transcript.add(server_hello)
     channel.send(server_hello)
     if not retried:
         send_change_cipher_spec(hello, channel)
 
     secrets = Secrets(hello, config)
-    handshake_secret = EarlySecret.handshake_secret_without_psk(suite.hash, shared_secret)
+    if resumption is None:
+        handshake_secret = EarlySecret.handshake_secret_without_psk(suite.hash, shared_secret)
+    else:
+        handshake_secret = resumption.early_secret.handshake_secret(shared_secret)
     client_traffic, server_traffic = secrets.handshake(handshake_secret, transcript)
     channel.install_write_key(suite, server_traffic)
     channel.install_read_key(suite, client_traffic)
 
-    answers = config.encrypted_extensions[hello.server_name is not None, protocol]
-    flight = answers + credential.certificate_message
+    flight = config.encrypted_extensions[hello.server_name is not None, protocol]
+    if proof is not None:
+        flight += proof.credential.certificate_message
     transcript.add(flight)
     channel.send(flight)
-
-    certificate_verify = await prove(credential, scheme, transcript)
-    transcript.add(certificate_verify)
-    channel.send(certificate_verify)
+    if proof is not None:
+        await prove(proof, transcript, channel)
 
     server_finished = Finished(server_traffic.finished(transcript.digest())).encode()
     transcript.add(server_finished)
@@ -129,20 +140,26 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     check_finished(client_finished, client_traffic, transcript)
     channel.install_read_key(suite, client_application)
 
+    resumption_secret = b""
+    if config.sealing_keys is not None and accepts_tickets(hello):
+        transcript.add(client_finished.raw)
+        resumption_secret = master_secret.resumption(transcript.digest())
     return Outcome(
         Negotiated(
             version=ProtocolVersion.TLSv1_3,
             cipher_suite=suite.code,
             group=group.code,
-            signature_scheme=SCHEMES[scheme].code,
+            signature_scheme=None if proof is None else SCHEMES[proof.scheme].code,
             alpn=None if protocol is None else config.protocols[protocol],
             server_name=hello.server_name,
-            resumed=False,
+            resumed=resumption is not None,
             retried=retried,
-            credential=credential,
+            credential=None if proof is None else proof.credential,
         ),
         suite,
         exporter_secret,
+        resumption_secret,
+        None if resumption is None else resumption.session.created,
     )
 
 
@@ -157,6 +174,7 @@ async def retry(
         supported_versions=ProtocolVersion.TLSv1_3,
         key_share=group.code,
     ).encode()
+    transcript.add(first.raw)
     transcript.rewrite_for_retry()
     transcript.add(request)
     channel.send(request)
@@ -165,14 +183,45 @@ async def retry(
     second = await expect(ClientHello)
     negotiate.check_mandatory_extensions(second)
     share = negotiate.check_second_hello(first, second, group)
-    transcript.add(second.raw)
     return second, share
+
+
+def answer(
+    hello: ClientHello, suite: Suite, share: KeyShareEntry, resumption: Resumption | None, config: ServerConfig
+) -> bytes:
+    """The ServerHello (RFC 8446 §4.1.3)."""
+    random = config.random(_RANDOM_LENGTH)
+    if resumption is None:
+        return config.server_hellos[suite.code, share.group].fill(random, hello.legacy_session_id, share.key_exchange)
+    return ServerHello(
+        random=random,
+        legacy_session_id_echo=hello.legacy_session_id,
+        cipher_suite=suite.code,
+        supported_versions=ProtocolVersion.TLSv1_3,
+        key_share=share,
+        pre_shared_key=resumption.identity,
+    ).encode()
 
 
 def send_change_cipher_spec(hello: ClientHello, channel: Channel) -> None:
     """Once, after our first message, to a client in compatibility mode (RFC 8446 §D.4)."""
     if hello.legacy_session_id:
         channel.send_change_cipher_spec()
+
+
+class Proof(NamedTuple):
+    """What we prove our name with where there is no pre-shared key."""
+
+    credential: Credential
+    scheme: int
+    """The signature scheme."""
+
+
+async def choose_proof(hello: ClientHello, config: ServerConfig) -> Proof:
+    """The credential, and what it signs with (RFC 8446 §4.4.2.2)."""
+    negotiate.check_certificate_extensions(hello)
+    credential = await select_credential(hello, config)
+    return Proof(credential, negotiate.signature_scheme(hello, credential, config))
 
 
 async def select_credential(hello: ClientHello, config: ServerConfig) -> Credential:
@@ -205,14 +254,16 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
     return resolved
 
 
-async def prove(credential: Credential, scheme: int, transcript: Transcript) -> bytes:
+async def prove(proof: Proof, transcript: Transcript, channel: Channel) -> None:
     """The CertificateVerify: a signature over all that was said (RFC 8446 §4.4.3)."""
     content = _SIGNED_BY_SERVER + transcript.digest()
-    signature = await ask("the signing key", credential.signing_key.sign, scheme, content)
+    signature = await ask("the signing key", proof.credential.signing_key.sign, proof.scheme, content)
     if not isinstance(signature, bytes):
         msg = f"the signing key returned a {type(signature).__name__}, and no bytes"
         raise CallbackError(msg)
-    return CertificateVerify(scheme, signature).encode()
+    certificate_verify = CertificateVerify(proof.scheme, signature).encode()
+    transcript.add(certificate_verify)
+    channel.send(certificate_verify)
 
 
 def check_finished(finished: Finished, traffic: TrafficSecret, transcript: Transcript) -> None:

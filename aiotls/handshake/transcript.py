@@ -23,6 +23,12 @@ class Transcript:
         """The hash of the messages so far; the transcript goes on afterwards."""
         return self._running.digest()
 
+    def digest_with(self, part: bytes) -> bytes:
+        """The hash of the messages so far and of *part*, which is not added (RFC 8446 §4.2.11.2)."""
+        running = self._running.copy()
+        running.update(part)
+        return running.digest()
+
     def rewrite_for_retry(self) -> None:
         """Let message_hash stand for the first ClientHello, before the HelloRetryRequest is added."""
         digest = self._running.digest()

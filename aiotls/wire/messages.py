@@ -151,6 +151,11 @@ class ClientHello:
         body.opaque(serialise_extensions(self, Carrier.CH))
         return _encode(self.handshake_type, body.getvalue())
 
+    def without_binders(self) -> bytes:
+        """The message as it came, up to the binders, which are the last that is in it (RFC 8446 §4.2.11.2)."""
+        offered = self.pre_shared_key
+        return self.raw if offered is None else self.raw[: -offered.binders_length]
+
 
 def _client_hello_extensions(raw: bytes, position: int) -> tuple[dict[int, bytes], dict[str, Any]]:
     end = len(raw)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -122,6 +122,72 @@ async def test_openssl_completes_with_resolver_and_signer_that_await(
     assert names == ["localhost"]
     writer.close()
     await writer.wait_closed()
+
+
+def eager(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], **_: object) -> asyncio.Future[T]:
+    """A task factory that runs the first step at once, as `asyncio.eager_task_factory` of Python 3.12 does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        future = loop.create_future()
+        future.set_result(stop.value)
+        return future
+    raise AssertionError("these coroutines do not wait")
+
+
+TASK_FACTORIES: list[Any] = [eager, getattr(asyncio, "eager_task_factory", None)]
+
+
+@pytest.mark.parametrize("factory", TASK_FACTORIES)
+async def test_handshake_completes_when_tasks_are_eager(
+    factory: Any, credential: Credential, recorders: Recorders
+) -> None:
+    asyncio.get_running_loop().set_task_factory(factory)
+
+    async def sign(signature: bytes) -> bytes:
+        return signature
+
+    async def resolve(info: ClientHelloInfo) -> Credential:
+        return signing(credential, sign).credential_list[0]
+
+    wire = Wire(protocol_of(resolving(resolve), recorders))
+    wire.script.send_hello()
+    wire.exchange()
+    await turn()
+    wire.exchange()
+    wire.script.finish()
+    wire.exchange()
+    assert recorders.made[0].calls == ["connection_made"]
+    assert not wire.paused
+    recorders.made[0].transport.abort()
+    await recorders.made[0].lost.wait()
+
+
+@pytest.mark.parametrize("factory", TASK_FACTORIES[1:])
+async def test_signer_that_follows_an_eager_resolver_is_cancelled_with_the_connection(
+    factory: Any, credential: Credential, recorders: Recorders, reports: Reports
+) -> None:
+    asyncio.get_running_loop().set_task_factory(factory)
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def sign(signature: bytes) -> bytes:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return signature
+
+    async def resolve(info: ClientHelloInfo) -> Credential:
+        return signing(credential, sign).credential_list[0]
+
+    wire = Wire(protocol_of(resolving(resolve), recorders))
+    wire.script.send_hello()
+    wire.exchange()
+    await asked.wait()
+    wire.protocol.connection_lost(None)
+    await cancelled.wait()
+    assert isinstance((await reports.next())["exception"], TruncationError)
 
 
 async def test_what_the_client_says_meanwhile_is_kept_until_the_answer(

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TypeVar
+from typing import cast
 
 from aiotls.crypto.groups import GROUPS, Group
 from aiotls.crypto.suites import SUITES, Suite
@@ -28,11 +28,6 @@ from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
 __all__ = ["Preference", "ServerConfig"]
 
 _LONGEST_PROTOCOL = 255
-_SMALLEST_MESSAGE_LIMIT = 4096
-_LARGEST_MESSAGE_LIMIT = 1 << 24
-_MOST_TICKETS = 8
-
-E = TypeVar("E", bound=enum.IntEnum)
 
 
 class Preference(enum.Enum):
@@ -124,6 +119,7 @@ class ServerConfig:
         schemes = _codes(
             "signature_schemes", self.signature_schemes, policy.signature_schemes, policy.signature_schemes
         )
+        self._check_kinds()
         self._check_limits()
         resolve, credentials = _credentials(self.credentials)
         protocols = _protocols(self.alpn)
@@ -147,55 +143,69 @@ class ServerConfig:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    def _check_kinds(self) -> None:
+        for name in ("cipher_suite_preference", "group_preference"):
+            _check(name, isinstance(getattr(self, name), Preference), "Preference.SERVER or Preference.CLIENT")
+        for name in ("insist_on_preferred_group", "require_server_name"):
+            _check(name, isinstance(getattr(self, name), bool), "True or False")
+        for name in ("clock", "random"):
+            _check(name, callable(getattr(self, name)), "a function")
+        _check("key_log", self.key_log is None or callable(self.key_log), "a function, such as an aiotls.KeyLogFile")
+        keys: object = self.ticket_keys
+        _check("ticket_keys", keys is None or isinstance(keys, TicketKeys), "TicketKeys, such as TicketKeys.rotating()")
+
     def _check_limits(self) -> None:
-        if not _SMALLEST_MESSAGE_LIMIT <= self.max_handshake_message_size < _LARGEST_MESSAGE_LIMIT:
-            bounds = f"{_SMALLEST_MESSAGE_LIMIT}..{_LARGEST_MESSAGE_LIMIT - 1}"
-            msg = f"ServerConfig.max_handshake_message_size must be within {bounds}"
-            raise LocalError(msg)
-        if self.max_records_per_key is not None and self.max_records_per_key < 1:
-            msg = "ServerConfig.max_records_per_key must be at least 1"
-            raise LocalError(msg)
-        if self.max_early_data_skipped < 0:
-            msg = "ServerConfig.max_early_data_skipped must not be negative"
-            raise LocalError(msg)
-        if not 0 <= self.tickets <= _MOST_TICKETS:
-            msg = f"ServerConfig.tickets must be within 0..{_MOST_TICKETS}"
-            raise LocalError(msg)
-        if not 1 <= self.session_lifetime <= LONGEST_LIFETIME:  # RFC 8446 §4.6.1
-            msg = f"ServerConfig.session_lifetime must be within 1..{LONGEST_LIFETIME} seconds"
-            raise LocalError(msg)
+        _check_range("max_handshake_message_size", self.max_handshake_message_size, 4096, (1 << 24) - 1)
+        _check_range("max_early_data_skipped", self.max_early_data_skipped, 0, 1 << 31)
+        _check_range("tickets", self.tickets, 0, 8)
+        if self.max_records_per_key is not None:  # the last record of a key is the KeyUpdate that replaces it
+            _check_range("max_records_per_key", self.max_records_per_key, 2, 1 << 63)
+        lifetime: object = self.session_lifetime
+        within = isinstance(lifetime, int | float) and 1 <= lifetime <= LONGEST_LIFETIME  # RFC 8446 §4.6.1
+        _check("session_lifetime", within, f"1 to {LONGEST_LIFETIME} seconds")
 
     def _sealing_keys(self) -> TicketKeys | None:
-        if self.ticket_keys is not None and not isinstance(self.ticket_keys, TicketKeys):
-            msg = "ServerConfig.ticket_keys must be TicketKeys, such as TicketKeys.rotating()"
-            raise LocalError(msg)
         if not self.tickets:
             return None
         return self.ticket_keys or TicketKeys.rotating(clock=self.clock, random=self.random)
 
 
-def _policy(policy: str | Policy) -> Policy:
+def _check(name: str, holds: bool, wanted: str) -> None:  # noqa: FBT001 - what it checks
+    if not holds:
+        msg = f"ServerConfig.{name} must be {wanted}"
+        raise LocalError(msg)
+
+
+def _check_range(name: str, value: object, least: int, most: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    _check(name, whole and least <= cast("int", value) <= most, f"a whole number within {least}..{most}")
+
+
+def _policy(policy: object) -> Policy:
     if isinstance(policy, Policy):
         return policy
-    try:
-        return POLICIES[policy]
-    except (KeyError, TypeError):
-        msg = f"there is no policy {policy!r}; there are: {', '.join(POLICIES)}"
-        raise LocalError(msg) from None
-
-
-def _codes(name: str, given: Sequence[E] | None, default: Sequence[E], known: Iterable[int]) -> tuple[int, ...]:
-    """The code points of a list, as plain ints; each must be one that we can do, and there must be one."""
-    codes = tuple(int(code) for code in (default if given is None else given))
-    supported = frozenset(known)
-    unknown = [code for code in (default if given is None else given) if int(code) not in supported]
-    if unknown:
-        msg = f"ServerConfig.{name}: {unknown[0]!r} is not supported"
+    named = POLICIES.get(policy) if isinstance(policy, str) else None
+    if named is None:
+        msg = f"ServerConfig.policy: there is no {policy!r}; there are: {', '.join(POLICIES)}"
         raise LocalError(msg)
+    return named
+
+
+def _codes(name: str, given: object, default: Sequence[int], known: Iterable[int]) -> tuple[int, ...]:
+    """The code points of a list, as plain ints; each must be one that we can do, and there must be one."""
+    codes: object = default if given is None else given
+    if not isinstance(codes, Sequence) or isinstance(codes, str | bytes):
+        msg = f"ServerConfig.{name} must be a list of code points, and not {codes!r}"
+        raise LocalError(msg)
+    supported = frozenset(known)
+    for code in codes:
+        if code not in supported:
+            msg = f"ServerConfig.{name}: {code!r} is not supported"
+            raise LocalError(msg)
     if not codes or len(set(codes)) != len(codes):
         msg = f"ServerConfig.{name} must name at least one, and none twice"
         raise LocalError(msg)
-    return codes
+    return tuple(map(int, codes))
 
 
 def _credentials(given: object) -> tuple[CredentialResolver | None, tuple[Credential, ...]]:
@@ -241,15 +251,15 @@ def _scope(
     return hashlib.sha256(b"aiotls session scope 1\0" + fields.getvalue()).digest()
 
 
-def _protocols(alpn: Sequence[str]) -> dict[bytes, str]:
-    names: Sequence[object] = alpn
-    if isinstance(names, str | bytes):
-        msg = f"ServerConfig.alpn must be a list of names, such as ({names!r},)"
+def _protocols(alpn: object) -> dict[bytes, str]:
+    if not isinstance(alpn, Sequence) or isinstance(alpn, str | bytes):
+        msg = f'ServerConfig.alpn must be a list of names, such as ("http/1.1",), and not {alpn!r}'
         raise LocalError(msg)
     protocols = {}
-    for name in names:
-        if not isinstance(name, str) or not name or len(name.encode()) > _LONGEST_PROTOCOL:  # RFC 7301 §3.1
+    for name in alpn:
+        encoded = name.encode("utf-8", "ignore") if isinstance(name, str) else b""
+        if not 0 < len(encoded) <= _LONGEST_PROTOCOL or encoded.decode() != name:  # RFC 7301 §3.1
             msg = f"ServerConfig.alpn: {name!r} is not a name of 1 to {_LONGEST_PROTOCOL} bytes"
             raise LocalError(msg)
-        protocols[name.encode()] = name
+        protocols[encoded] = name
     return protocols

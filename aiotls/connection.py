@@ -560,6 +560,7 @@ class ServerConnection:
     def _end(self, error: TLSError) -> None:
         """Take and give no more, and let the secrets go, with the frames that an error's traceback would keep."""
         self._error = error.with_traceback(None)
+        error.__context__ = None
         driver, self._driver = self._driver, None
         self._read_key = self._write_key = None
         self._forget_tickets()

@@ -196,8 +196,12 @@ class AlertReceived(TLSError):
     """
 
     def __init__(self, description: AlertDescription) -> None:
-        super().__init__(f"the peer ended the connection with the alert {description.name}")
+        super().__init__(description)
         self.description = description
+
+    def __str__(self) -> str:
+        """The alert's name."""
+        return f"the peer ended the connection with the alert {self.description.name}"
 
 
 class TruncationError(TLSError):

@@ -25,7 +25,7 @@ class KeyLogFile:
         self._path = Path(path)
         self._lock = threading.Lock()
         try:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file: int | None = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
             msg = f"the key log {os.fspath(self._path)!r} cannot be opened: {error.strerror}"
             raise LocalError(msg) from error
@@ -37,11 +37,17 @@ class KeyLogFile:
         return cls(path) if path else None
 
     def __call__(self, label: str, client_random: bytes, secret: bytes) -> None:
-        """Append one line."""
+        """Append one line; raises LocalError when the file is closed."""
         line = f"{label} {client_random.hex()} {secret.hex()}\n".encode("ascii")
         with self._lock:
+            if self._file is None:
+                msg = f"the key log {os.fspath(self._path)!r} is closed"
+                raise LocalError(msg)
             os.write(self._file, line)
 
     def close(self) -> None:
-        """Close the file; no line may be written after that."""
-        os.close(self._file)
+        """Close the file; no line may be written after that.  A second call does nothing."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None

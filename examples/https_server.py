@@ -131,6 +131,7 @@ def describe(tls: aiotls.Negotiated) -> dict[str, str]:
         "Signature scheme": tls.signature_scheme.name if tls.signature_scheme is not None else "none",
         "ALPN": tls.alpn or "none",
         "Server name": tls.server_name or "none",
+        "Resumed": "yes" if tls.resumed else "no",
     }
 
 

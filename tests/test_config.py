@@ -176,6 +176,9 @@ WRONG: dict[str, list[object]] = {
     "max_handshake_message_size": [4095, 1 << 24, 0, -1, "65536", None],
     "max_records_per_key": [0, -1, 1, "1000", 2.5],
     "max_early_data_skipped": [-1, "0", None],
+    "tickets": [-1, 9, "2", None, True],
+    "ticket_keys": ["secret", 5],
+    "session_lifetime": [0, 7 * 24 * 3600 + 1, "6 h", None],
     "key_log": ["keys.log", 5],
     "clock": [0, None],
     "random": [b"4", None],
@@ -295,7 +298,7 @@ def test_handshake_is_deterministic_up_to_its_keys(credential: Credential) -> No
         return bytes(range(count))
 
     client = ScriptedClient()
-    completed(ServerConfig(credentials=credential, random=numbers), client)
+    completed(ServerConfig(credentials=credential, random=numbers, tickets=0), client)
     hello = client.server_messages[0]
     assert isinstance(hello, ServerHello)
     assert hello.random == bytes(range(32))

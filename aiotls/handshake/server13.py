@@ -20,7 +20,7 @@ answers it; Certificate and CertificateVerify are then left out.  Nothing else c
 """
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from aiotls.config import ServerConfig
@@ -239,7 +239,8 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
         groups=hello.supported_groups or (),
     )
     if config.resolve is None:
-        credential = select(config.credential_list, info)
+        acceptable = tuple(scheme for scheme in info.signature_schemes if scheme in config.schemes)
+        credential = select(config.credential_list, replace(info, signature_schemes=acceptable))
         if credential is None:
             msg = "the client accepts no signature scheme of our credentials (RFC 8446 §4.4.2.2)"
             raise NoCommonSignatureScheme(msg)

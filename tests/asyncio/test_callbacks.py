@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -124,26 +124,17 @@ async def test_openssl_completes_with_resolver_and_signer_that_await(
     await writer.wait_closed()
 
 
-def eager(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], **_: object) -> asyncio.Future[T]:
-    """A task factory that runs the first step at once, as `asyncio.eager_task_factory` of Python 3.12 does."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        future = loop.create_future()
-        future.set_result(stop.value)
-        return future
-    raise AssertionError("these coroutines do not wait")
+@pytest.fixture
+async def eager_tasks() -> AsyncIterator[None]:
+    """A loop whose tasks run their first step at once, where Python has that (from 3.12 on)."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
+    yield
+    loop.set_task_factory(None)
 
 
-TASK_FACTORIES: list[Any] = [eager, getattr(asyncio, "eager_task_factory", None)]
-
-
-@pytest.mark.parametrize("factory", TASK_FACTORIES)
-async def test_handshake_completes_when_tasks_are_eager(
-    factory: Any, credential: Credential, recorders: Recorders
-) -> None:
-    asyncio.get_running_loop().set_task_factory(factory)
-
+@pytest.mark.usefixtures("eager_tasks")
+async def test_handshake_completes_when_tasks_are_eager(credential: Credential, recorders: Recorders) -> None:
     async def sign(signature: bytes) -> bytes:
         return signature
 
@@ -163,11 +154,10 @@ async def test_handshake_completes_when_tasks_are_eager(
     await recorders.made[0].lost.wait()
 
 
-@pytest.mark.parametrize("factory", TASK_FACTORIES[1:])
+@pytest.mark.usefixtures("eager_tasks")
 async def test_signer_that_follows_an_eager_resolver_is_cancelled_with_the_connection(
-    factory: Any, credential: Credential, recorders: Recorders, reports: Reports
+    credential: Credential, recorders: Recorders, reports: Reports
 ) -> None:
-    asyncio.get_running_loop().set_task_factory(factory)
     asked, cancelled = asyncio.Event(), asyncio.Event()
 
     async def sign(signature: bytes) -> bytes:

@@ -25,6 +25,7 @@ PROMISE = {  # what any client that has TLS 1.3 gets
     "Cipher suite": "TLS_AES_128_GCM_SHA256",
     "Signature scheme": "ecdsa_secp256r1_sha256",
     "Server name": "localhost",
+    "Resumed": "no",
 }
 
 
@@ -36,12 +37,9 @@ class Example:
     banner: str
     port: int
 
-    async def end(self) -> tuple[int, str, str]:
+    async def end(self) -> tuple[int | None, str, str]:
         """Its exit code, what else it wrote, and its errors, after Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(PATIENCE):
-            out, err = await self.process.communicate()
-        return self.process.returncode or 0, out.decode(), err.decode()
+        return await end(self.process)
 
     @property
     def ca_file(self) -> Path:
@@ -69,6 +67,19 @@ class Example:
         async with self.connect(ssl.create_default_context(cafile=self.ca_file)) as (reader, writer):
             writer.write(data)
             return await reader.read()
+
+
+async def end(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    """Press Ctrl-C; what does not end by that is killed."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
 
 
 @contextlib.contextmanager
@@ -101,9 +112,7 @@ async def run(name: str, *arguments: str) -> AsyncIterator[Example]:
         assert port is not None, (banner, process.stderr and await process.stderr.read())
         yield Example(process, banner.decode(), int(port[1]))
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        await end(process)
 
 
 @pytest.fixture

@@ -40,6 +40,8 @@ class Peer:
     """What must be on PATH."""
     notices_truncation: bool = True
     """Whether it fails where the server's close_notify is missing."""
+    answers_close_notify: bool = True
+    """Whether it always sends a close_notify of its own after the server's."""
     distrust: AlertDescription | None = AlertDescription.unknown_ca
     """The alert that it sends to a server that it does not trust, if any."""
     group: NamedGroup | None = None
@@ -193,7 +195,14 @@ def talk_by_pyopenssl(endpoint: Endpoint, body: bytes) -> Result:
 PEERS = [
     Peer("openssl", openssl, "openssl"),
     Peer("curl", curl, "curl", notices_truncation=False),
-    Peer("gnutls-cli", gnutls, "gnutls-cli", notices_truncation=False, distrust=AlertDescription.bad_certificate),
+    Peer(
+        "gnutls-cli",
+        gnutls,
+        "gnutls-cli",
+        notices_truncation=False,
+        answers_close_notify=False,  # only if its standard input ended before
+        distrust=AlertDescription.bad_certificate,
+    ),
     Peer("node", node, "node", notices_truncation=False, distrust=None),
     Peer("ssl-asyncio", ssl_asyncio, notices_truncation=False, distrust=None),
     Peer("ssl-blocking", ssl_blocking),

@@ -1,4 +1,4 @@
-"""What `openssl s_client` shows that other peers do not: its message trace, its exporter, its KeyUpdates."""
+"""What `openssl s_client` shows that other peers do not: its trace, its exporter, its sessions, its KeyUpdates."""
 
 import asyncio
 import re
@@ -29,16 +29,8 @@ pytestmark = pytest.mark.peer("openssl")
 
 MESSAGE = re.compile(r"^([<>])[<>]{2} TLS [\d.]+, (?:Handshake|Alert) \[length [0-9a-f]+\], (.+?)\r?$", re.MULTILINE)
 
-AFTER_HELLOS = [
-    "< ServerHello",
-    "< EncryptedExtensions",
-    "< Certificate",
-    "< CertificateVerify",
-    "< Finished",
-    "> Finished",
-    "< warning close_notify",
-    "> warning close_notify",
-]
+CERTIFIED = ["< Certificate", "< CertificateVerify"]
+CLOSED = ["< warning close_notify", "> warning close_notify"]
 
 
 def messages(trace: str) -> list[str]:
@@ -149,6 +141,11 @@ class Flow:
     options: tuple[str, ...] = ()
     group: NamedGroup = NamedGroup.x25519
 
+    def messages(self, *, resumed: bool) -> list[str]:
+        tickets = ["< NewSessionTicket"] * (1 if resumed else 2)
+        hellos = [*self.hellos, "< ServerHello", "< EncryptedExtensions"]
+        return [*hellos, *([] if resumed else CERTIFIED), "< Finished", "> Finished", *tickets, *CLOSED]
+
 
 RETRIED = ["> ClientHello", "< ServerHello", "> ClientHello"]
 
@@ -187,7 +184,27 @@ async def test_openssl_sees_the_messages_of_the_diagram(flow: Flow, serve: Serve
     seen = await ask(await serve(**flow.serve), *flow.options, "-msg", "-msgfile", str(trace))
     assert seen.negotiated.group is flow.group
     assert seen.negotiated.retried is (flow.hellos == RETRIED)
-    assert messages(trace.read_text()) == flow.hellos + AFTER_HELLOS
+    assert messages(trace.read_text()) == flow.messages(resumed=False)
+
+
+@pytest.mark.rfc("8446", "2.2")
+@pytest.mark.rfc("8446", "4.6.1")
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+async def test_openssl_resumes_its_session(flow: Flow, serve: Serve, tmp_path: Path) -> None:
+    trace, session = tmp_path / "trace", tmp_path / "session.pem"
+    endpoint = await serve(**flow.serve)
+    first = await ask(endpoint, *flow.options, "-sess_out", str(session))
+    assert not first.negotiated.resumed
+    again = await ask(endpoint, *flow.options, "-sess_in", str(session), "-msg", "-msgfile", str(trace))
+    assert again.negotiated.resumed
+    assert again.negotiated.group is flow.group
+    assert messages(trace.read_text()) == flow.messages(resumed=True)
+
+
+async def test_openssl_gets_no_ticket_from_server_that_gives_none(serve: Serve, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    await ask(await serve(tickets=0), "-msg", "-msgfile", str(trace))
+    assert "< NewSessionTicket" not in messages(trace.read_text())
 
 
 @pytest.mark.rfc("8446", "7.5")

@@ -16,7 +16,6 @@ from aiotls.crypto.schedule13 import EarlySecret
 from aiotls.crypto.suites import SUITES
 from aiotls.errors import AlertDescription, DecryptError, IllegalParameter, LocalError, MissingExtension
 from aiotls.handshake.negotiate import Negotiated
-from aiotls.handshake.transcript import Transcript
 from aiotls.sessions.session import Session
 from aiotls.testing.ca import LocalCA
 from aiotls.testing.peer import HelloFields, ScriptedClient
@@ -255,8 +254,7 @@ def test_server_without_tickets_gives_none_and_resumes_none(context: ssl.SSLCont
     session = connect(context, config).session
     without = replace(config, tickets=0, ticket_keys=config.sealing_keys)
     assert without.scope == config.scope
-    again = connect(context, without, session)
-    assert_full(again)
+    assert_full(connect(context, without, session))
     assert not connect(context, without).session.has_ticket
 
 
@@ -411,21 +409,24 @@ def ticket_of(session: Session, config: ServerConfig) -> bytes:
     return config.sealing_keys.seal(session.encode())
 
 
+def binder_of(truncated: bytes, session: Session) -> bytes:
+    """The binder of a first ClientHello (RFC 8446 §4.2.11.2)."""
+    function = SUITES[session.cipher_suite].hash
+    return EarlySecret(function, session.psk).binder_key(b"res binder").finished(function.new(truncated).digest())
+
+
 def offering(
     tickets: Sequence[bytes], session: Session, binder: bytes | None = None, **fields: Unpack[HelloFields]
 ) -> bytes:
     """A ClientHello that offers these tickets; the binders are right for *session*, if none is given."""
-    function = SUITES[session.cipher_suite].hash
     identities = tuple(PskIdentity(ticket, 0) for ticket in tickets)
-    empty = OfferedPsks(identities, (bytes(function.digest_size),) * len(tickets))
+    empty = OfferedPsks(identities, (bytes(SUITES[session.cipher_suite].hash.digest_size),) * len(tickets))
     fields.setdefault("supported_groups", (NamedGroup.x25519,))
     fields.setdefault("psk_key_exchange_modes", PSK_DHE_KE)
     client = ScriptedClient(shares=(NamedGroup.x25519,), **fields)
     hello = client.hello(pre_shared_key=empty)
     if binder is None:
-        transcript = Transcript(function)
-        transcript.add(hello.encode()[: -empty.binders_length])
-        binder = EarlySecret(function, session.psk).binder_key(b"res binder").finished(transcript.digest())
+        binder = binder_of(hello.encode()[: -empty.binders_length], session)
     return replace(hello, pre_shared_key=OfferedPsks(identities, (binder,) * len(tickets))).encode()
 
 
@@ -438,9 +439,9 @@ def answer_to(hello: bytes, config: ServerConfig) -> ServerHello:
     return ServerHello.parse(sent[5 : 5 + int.from_bytes(sent[3:5], "big")], range(1 << 16))
 
 
-def refusal_of(hello: bytes, config: ServerConfig, duel: Duel | None = None) -> Duel:
+def refusal_of(hello: bytes, config: ServerConfig) -> Duel:
     """The duel in which the server was sent this."""
-    duel = duel or Duel(config=config)
+    duel = Duel(config=config)
     duel.client.send_message(hello)
     return duel
 
@@ -574,10 +575,7 @@ def test_server_refuses_a_binder_that_leaves_the_retry_out(config: ServerConfig,
     duel.client.send_hello(pre_shared_key=empty)
     duel.pump()
     hello = duel.client.hello(pre_shared_key=empty)
-    transcript = Transcript(SUITES[session.cipher_suite].hash)
-    transcript.add(hello.encode()[: -empty.binders_length])
-    secret = EarlySecret(SUITES[session.cipher_suite].hash, session.psk)
-    binder = secret.binder_key(b"res binder").finished(transcript.digest())
+    binder = binder_of(hello.encode()[: -empty.binders_length], session)
     duel.client.send_message(replace(hello, pre_shared_key=OfferedPsks(identity, (binder,))).encode())
     duel.assert_refused(DecryptError, AlertDescription.decrypt_error)
 

@@ -370,7 +370,7 @@ def test_resumption_secret_is_gone_once_the_connection_has_ended(config: ServerC
 
 
 def test_tickets_come_under_a_new_key_when_the_old_one_has_served(config: ServerConfig) -> None:
-    duel = ticketed(replace(config, max_records_per_key=1))
+    duel = ticketed(replace(config, max_records_per_key=2))
     duel.server.send_data(b"pong")
     assert len(tickets_of(duel)) == 2
     duel.assert_in_order()

@@ -59,9 +59,7 @@ def peers_of(item: pytest.Item) -> list[str]:
     names = [name for marker in item.iter_markers("peer") for name in marker.args]
     for name in names:
         if name not in INSTALL:
-            raise pytest.UsageError(
-                f"{item.nodeid}: peer({name!r}) is not in the table INSTALL of tests/conftest.py"
-            )
+            raise pytest.UsageError(f"{item.nodeid}: peer({name!r}) is not in the table INSTALL of tests/conftest.py")
     return names
 
 

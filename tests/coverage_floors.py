@@ -35,21 +35,16 @@ def measured(report: dict[str, Any]) -> dict[str, float]:
     if not report["meta"]["branch_coverage"]:
         sys.exit("the coverage report has no branches: was it run with branch = true, and did it see aiotls?")
     return {
-        name.replace("\\", "/"): float(entry["summary"]["percent_covered"])
-        for name, entry in report["files"].items()
+        name.replace("\\", "/"): float(entry["summary"]["percent_covered"]) for name, entry in report["files"].items()
     }
 
 
 def check(root: Path, report: dict[str, Any]) -> list[str]:
     """Print the table, and return what is wrong."""
     found = measured(report)
-    wrong = [
-        f"{package}: no modules found" for package in PACKAGES if not any((root / package).rglob("*.py"))
-    ]
+    wrong = [f"{package}: no modules found" for package in PACKAGES if not any((root / package).rglob("*.py"))]
     names = modules(root)
-    wrong += [
-        f"{name}: has a floor, but there is no such module" for name in sorted(FLOORS.keys() - set(names))
-    ]
+    wrong += [f"{name}: has a floor, but there is no such module" for name in sorted(FLOORS.keys() - set(names))]
     print(f"{'module':<40} {'covered':>8} {'floor':>8}")
     for name in names:
         floor = FLOORS.get(name, FLOOR)

@@ -55,14 +55,10 @@ def test_exported_name_resolves_to_something_documented(name: str) -> None:
 def test_package_shows_nothing_that_it_does_not_export() -> None:
     """Python itself puts imported submodules there; everything else was left lying about."""
     shown = {
-        name: value
-        for name, value in vars(aiotls).items()
-        if not name.startswith("_") and name not in aiotls.__all__
+        name: value for name, value in vars(aiotls).items() if not name.startswith("_") and name not in aiotls.__all__
     }
     own = {
-        name
-        for name, value in shown.items()
-        if isinstance(value, ModuleType) and value.__name__ == f"aiotls.{name}"
+        name for name, value in shown.items() if isinstance(value, ModuleType) and value.__name__ == f"aiotls.{name}"
     }
     assert shown.keys() - own == set()
 

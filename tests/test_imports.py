@@ -91,10 +91,7 @@ def is_within(name: str, ancestors: set[str]) -> bool:
 
 def read_package(root: Path) -> dict[str, str]:
     """The source of each file, by its path inside the package."""
-    return {
-        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
-        for path in sorted(root.rglob("*.py"))
-    }
+    return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in sorted(root.rglob("*.py"))}
 
 
 def parse(sources: Mapping[str, str]) -> list[Module]:
@@ -207,9 +204,7 @@ def no_cycles(modules: list[Module]) -> Iterator[str]:
     """No two modules import each other, however long the way round."""
     known = {module.name for module in modules}
     try:
-        TopologicalSorter(
-            {module.name: (module.imports & known) - {module.name} for module in modules}
-        ).prepare()
+        TopologicalSorter({module.name: (module.imports & known) - {module.name} for module in modules}).prepare()
     except CycleError as error:
         yield "cycle: " + " <- ".join(error.args[1])
 
@@ -234,9 +229,7 @@ def input_output_stays_outside(modules: list[Module]) -> Iterator[str]:
 def ssl_only_in_sslcompat(modules: list[Module]) -> Iterator[str]:
     """`import ssl` stands in sslcompat.py and nowhere else."""
     for module in modules:
-        if module.room != "sslcompat" and any(
-            is_within(target, {"ssl", "_ssl"}) for target in module.imports
-        ):
+        if module.room != "sslcompat" and any(is_within(target, {"ssl", "_ssl"}) for target in module.imports):
             yield f"{module.name} imports ssl"
 
 

@@ -12,6 +12,7 @@ awaitable, and the owner calls `resume` or `fail` with what came of it.  Until t
 a bound; an owner does best to stop reading.
 """
 
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -559,6 +560,7 @@ class ServerConnection:
 
     def _end(self, error: TLSError) -> None:
         """Take and give no more, and let the secrets go, with the frames that an error's traceback would keep."""
+        traceback.clear_frames(error.__traceback__)
         self._error = error.with_traceback(None)
         error.__context__ = None
         driver, self._driver = self._driver, None

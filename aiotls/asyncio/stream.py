@@ -360,6 +360,10 @@ class TLSTransport(asyncio.Transport):
             return default
         return self._protocol.tcp.get_extra_info(name, default)
 
+    def export_keying_material(self, label: str, context: bytes, length: int) -> bytes:
+        """Key material of *length* bytes that only the two ends can know (RFC 8446 §7.5); LocalError if it can't be."""
+        return self._protocol.engine.export_keying_material(label, context, length)
+
     def write(self, data: Buffer) -> None:
         """Seal *data* and hand it to TCP.
 

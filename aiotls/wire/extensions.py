@@ -345,23 +345,23 @@ EXTENSIONS: dict[int, Extension] = {
                 Carrier.EE: Form(_parse_selected_protocol, lambda protocol: _serialise_protocols((protocol,))),
             },
         ),
-        Extension(  # §4.2.1
-            ExtensionType.supported_versions,
-            {
-                Carrier.CH: Form(_parse_supported_versions, lambda v: Writer().opaque8(_uint16s(v)).getvalue()),
-                Carrier.SH: _uint16("supported_versions"),
-                Carrier.HRR: _uint16("supported_versions"),
-            },
-        ),
-        Extension(  # §4.2.2
-            ExtensionType.cookie, {Carrier.CH: _COOKIE, Carrier.HRR: _COOKIE}, frozenset({Carrier.HRR})
-        ),
         Extension(  # §4.2.8
             ExtensionType.key_share,
             {
                 Carrier.CH: Form(_parse_client_shares, _serialise_client_shares),
                 Carrier.SH: Form(_parse_server_share, _serialise_server_share),
                 Carrier.HRR: _uint16("key_share"),
+            },
+        ),
+        Extension(  # §4.2.2
+            ExtensionType.cookie, {Carrier.CH: _COOKIE, Carrier.HRR: _COOKIE}, frozenset({Carrier.HRR})
+        ),
+        Extension(  # §4.2.1
+            ExtensionType.supported_versions,
+            {
+                Carrier.CH: Form(_parse_supported_versions, lambda v: Writer().opaque8(_uint16s(v)).getvalue()),
+                Carrier.SH: _uint16("supported_versions"),
+                Carrier.HRR: _uint16("supported_versions"),
             },
         ),
         Extension(  # §4.2.9

@@ -237,23 +237,25 @@ class ServerHelloTemplate:
     All else follows from the cipher suite and the group, and is encoded once.
     """
 
-    __slots__ = ("_middle", "_size")
+    __slots__ = ("_after", "_before", "_size")
 
     def __init__(self, cipher_suite: int, group: int, share_length: int) -> None:
         """For a TLS 1.3 handshake with this suite, group, and server's share of *share_length* bytes."""
-        share = KeyShareEntry(group, bytes(share_length))
+        share = KeyShareEntry(group, b"\xff" * share_length)  # found again below
         hello = ServerHello(
             bytes(_RANDOM_LENGTH), b"", cipher_suite, supported_versions=ProtocolVersion.TLSv1_3, key_share=share
         ).encode()
         session_id = HEADER_LENGTH + 2 + _RANDOM_LENGTH
-        self._middle = hello[session_id + 1 : -share_length]
+        gap = hello.index(share.key_exchange, session_id + 1)
+        self._before = hello[session_id + 1 : gap]
+        self._after = hello[gap + share_length :]
         self._size = len(hello) - HEADER_LENGTH
 
     def fill(self, random: bytes, session_id: bytes, share: bytes) -> bytes:
         """The whole message."""
         header = HandshakeType.server_hello << 24 | self._size + len(session_id)
         front = (header << 16 | ProtocolVersion.TLSv1_2).to_bytes(HEADER_LENGTH + 2, "big")
-        return b"".join((front, random, bytes((len(session_id),)), session_id, self._middle, share))
+        return b"".join((front, random, bytes((len(session_id),)), session_id, self._before, share, self._after))
 
 
 @dataclass(slots=True)

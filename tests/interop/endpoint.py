@@ -120,5 +120,6 @@ class Endpoint:
 
     def meet(self, writer: asyncio.StreamWriter) -> Seen:
         """The record of a new connection."""
-        engine = writer.get_extra_info("ssl_object")._engine
-        return Seen(writer.get_extra_info("tls"), engine.export_keying_material)
+        transport = writer.transport
+        assert isinstance(transport, TLSTransport)
+        return Seen(writer.get_extra_info("tls"), transport.export_keying_material)

@@ -143,7 +143,7 @@ def test_hello_is_taken_apart_and_joined_again() -> None:
     raw = ScriptedClient().hello().encode()
     front, extensions = split_hello(raw)
     assert front.endswith(b"\1\0")
-    assert (extensions[0][0], extensions[-1][0]) == (ExtensionType.server_name, ExtensionType.key_share)
+    assert (extensions[0][0], extensions[-1][0]) == (ExtensionType.server_name, ExtensionType.supported_versions)
     assert join_hello(front, extensions) == raw
     assert join_hello(front, []) == encode_message(HandshakeType.client_hello, front + b"\0\0")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiotls
+from aiotls.asyncio.stream import TLSTransport
 
 PATIENCE = 30.0  # seconds; a bound on what hangs, and no measure
 

@@ -23,7 +23,7 @@ def machine() -> dict[str, str]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": model,
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "ssl": ssl.OPENSSL_VERSION,
         "cryptography": version("cryptography"),

@@ -1,13 +1,13 @@
-"""Record protection and framing, on their own: nonces, padding, limits, any split."""
+"""Record protection on its own: nonces, padding, limits, and what a changed byte does."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aiotls.crypto.schedule13 import TrafficSecret
-from aiotls.crypto.suites import SUITES, Suite
-from aiotls.errors import BadRecordMAC, IllegalParameter, RecordOverflow, UnexpectedMessage
-from aiotls.record.framing import MAX_CIPHERTEXT, MAX_PLAINTEXT, Deframer, Reassembler, frame_plaintext, split
+from aiotls.crypto.suites import SUITES, TAG_LENGTH, Suite
+from aiotls.errors import BadRecordMAC, RecordOverflow, UnexpectedMessage
+from aiotls.record.framing import MAX_PLAINTEXT, split
 from aiotls.record.protection import OpeningKey, SealingKey
 from aiotls.wire.registries import ContentType
 
@@ -92,56 +92,89 @@ def test_inner_plaintext_that_is_too_long_is_refused() -> None:
         opened(opening, sealing.seal(DATA, bytes(MAX_PLAINTEXT + 1)))
 
 
-@pytest.mark.rfc("8446", "5.1")
+@pytest.mark.rfc("8446", "5.2")
+@pytest.mark.parametrize("length", [0, 7, MAX_PLAINTEXT - 1])
+def test_padding_counts_for_the_length_of_the_inner_plaintext(length: int) -> None:
+    """Content, its type and the padding have 2^14 + 1 bytes at most, whatever there is of each."""
+    sealing, opening = keys(SUITES[0x1301])
+    inner = b"a" * length + b"\x17" + bytes(MAX_PLAINTEXT - length)
+    assert opened(opening, sealing.seal(0, inner[:-1]))[1] == b"a" * length
+    with pytest.raises(RecordOverflow, match=f"{MAX_PLAINTEXT + 2} bytes of inner plaintext"):
+        opened(opening, sealing.seal(0, inner))
+
+
+@pytest.mark.rfc("8446", "5.2")
+@every_suite
+def test_payload_too_short_for_a_tag_does_not_authenticate(suite: Suite) -> None:
+    for length in range(TAG_LENGTH + 1):
+        with pytest.raises(BadRecordMAC, match="record 0 does not authenticate"):
+            keys(suite)[1].open(b"\x17\x03\x03" + length.to_bytes(2, "big"), bytes(length))
+
+
+@pytest.mark.rfc("8446", "5.2")
+def test_record_without_even_a_type_is_refused() -> None:
+    """A tag over nothing at all: it authenticates, and holds no content type."""
+    suite = SUITES[0x1301]
+    sealing, opening = keys(suite)
+    key, iv = sealing.secret.key_and_iv(suite)
+    header = b"\x17\x03\x03\x00\x10"
+    with pytest.raises(UnexpectedMessage, match="nothing but padding"):
+        opening.open(header, suite.aead(key).encrypt(iv, b"", header))
+
+
+@every_suite
 @given(
-    contents=st.lists(st.binary(min_size=1, max_size=50), max_size=5), sizes=st.lists(st.integers(1, 30), min_size=1)
+    content=st.binary(max_size=300),
+    content_type=st.integers(1, 255),
+    kind=st.sampled_from([bytes, bytearray, memoryview]),
+    padding=st.integers(0, 50),
 )
-def test_records_are_found_in_any_split(contents: list[bytes], sizes: list[int]) -> None:
-    stream = b"".join(frame_plaintext(ContentType.handshake, content) for content in contents)
-    deframer, found, start, turn = Deframer(), [], 0, 0
-    while start < len(stream):
-        size = sizes[turn % len(sizes)]
-        deframer.feed(memoryview(stream)[start : start + size])
-        while (record := deframer.next_record()) is not None:
-            found.append(bytes(record[2]))
-        deframer.keep()
-        start, turn = start + size, turn + 1
-    assert (found, deframer.buffered) == (contents, 0)
+def test_what_is_sealed_is_opened(
+    suite: Suite, content: bytes, content_type: int, kind: type[bytes | bytearray | memoryview], padding: int
+) -> None:
+    sealing, opening = keys(suite)
+    record = sealing.seal(content_type, kind(content))
+    assert len(record) == 5 + len(content) + 1 + TAG_LENGTH
+    assert record[:3] == b"\x17\x03\x03"
+    assert opening.open(kind(record[:5]), kind(record[5:])) == (content_type, content)
+    padded = sealing.seal(0, content + bytes((content_type,)) + bytes(padding))
+    assert opened(opening, padded) == (content_type, content)
+    assert (sealing.sequence, opening.sequence) == (2, 2)
 
 
-@pytest.mark.rfc("8446", "5.1")
-@pytest.mark.parametrize("limit", [MAX_PLAINTEXT, MAX_CIPHERTEXT])
-def test_record_that_is_too_long_is_refused_by_its_header(limit: int) -> None:
-    deframer = Deframer()
-    deframer.limit = limit
-    deframer.feed(b"\x17\x03\x03" + (limit + 1).to_bytes(2, "big"))
-    with pytest.raises(RecordOverflow, match=str(limit)):
-        deframer.next_record()
+@pytest.mark.rfc("8446", "5.3")
+@every_suite
+@pytest.mark.parametrize("sequence", [255, 256, 2**32 - 1, 2**63, 2**64 - 1])
+def test_nonce_holds_the_whole_sequence_number(suite: Suite, sequence: int) -> None:
+    sealing, opening = keys(suite)
+    key, iv = sealing.secret.key_and_iv(suite)
+    sealing.sequence = opening.sequence = sequence
+    record = sealing.seal(DATA, b"content")
+    nonce = bytes(a ^ b for a, b in zip(iv, sequence.to_bytes(12, "big"), strict=True))
+    assert suite.aead(key).decrypt(nonce, record[5:], record[:5]) == b"content\x17"
+    assert opened(opening, record) == (DATA, b"content")
 
 
-def test_plain_http_is_told_apart() -> None:
-    deframer = Deframer()
-    deframer.feed(b"GET / HTTP/1.1\r\n")
-    with pytest.raises(UnexpectedMessage, match="https"):
-        deframer.next_record()
+@every_suite
+def test_full_records_go_on_from_the_sequence_number(suite: Suite) -> None:
+    sealing, opening = keys(suite)
+    data = bytes(range(256)) * (MAX_PLAINTEXT // 256)
+    stream: list[bytes | bytearray] = [
+        sealing.seal(DATA, b"before"),
+        sealing.seal_full_records(memoryview(data)),
+        sealing.seal(DATA, b"after"),
+    ]
+    assert [opened(opening, record)[1] for record in stream] == [b"before", data, b"after"]
+    assert sealing.seal_full_records(memoryview(b"")) == b""
+    assert sealing.sequence == 3
 
 
-def test_long_flight_is_framed_in_several_records() -> None:
-    content = bytes(range(256)) * 129
-    deframer, found = Deframer(), []
-    deframer.feed(frame_plaintext(ContentType.handshake, content))
-    while (record := deframer.next_record()) is not None:
-        found.append(bytes(record[2]))
-    assert [len(piece) for piece in found] == [MAX_PLAINTEXT, MAX_PLAINTEXT, len(content) - 2 * MAX_PLAINTEXT]
-    assert b"".join(found) == content
-
-
-def test_reassembler_bounds_a_message_before_it_is_there() -> None:
-    reassembler = Reassembler(100)
-    reassembler.feed(b"\x01\0\0\x60" + bytes(0x60))
-    assert len(reassembler.next_message() or b"") == 100
-    reassembler.feed(b"\x01\0\0\x61")
-    with pytest.raises(IllegalParameter, match="101 bytes, where 100 are allowed"):
-        reassembler.next_message()
-    with pytest.raises(UnexpectedMessage):
-        reassembler.feed(b"")
+@pytest.mark.rfc("8446", "5.2")
+def test_record_is_not_opened_in_another_place() -> None:
+    sealing, opening = keys(SUITES[0x1303])
+    first, second = sealing.seal(DATA, b"first"), sealing.seal(DATA, b"second")
+    with pytest.raises(BadRecordMAC, match="record 0"):
+        opened(opening, second)
+    assert opening.sequence == 0
+    assert opened(opening, first) == (DATA, b"first")
+    assert opened(opening, second) == (DATA, b"second")

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotls.errors import AlertDescription, DecodeError, LocalError
+from aiotls.errors import DecodeError, LocalError
 from aiotls.wire.codec import Reader, Writer
-from aiotls.wire.registries import CipherSuite, ContentType, name_of
 
 NUMBERS = [(Writer.uint8, Reader.uint8, 1), (Writer.uint16, Reader.uint16, 2), (Writer.uint24, Reader.uint24, 3)]
 NUMBERS += [(Writer.uint32, Reader.uint32, 4)]
@@ -86,19 +85,3 @@ def test_reader_raises_nothing_but_decode_errors(data: bytes, script: list[str])
             getattr(reader, name)()
         except DecodeError:
             return
-
-
-@pytest.mark.rfc("8701", "3")
-@pytest.mark.parametrize(("registry", "code"), [(CipherSuite, 0x0A0A), (ContentType, 99)])
-def test_registry_keeps_unknown_values_and_does_not_grow(registry: type[CipherSuite | ContentType], code: int) -> None:
-    before = len(registry)
-    assert registry(code) == code
-    assert name_of(registry, code) == f"unknown_0x{code:0{4 if registry is CipherSuite else 2}x}"
-    assert len(registry) == before
-
-
-@pytest.mark.parametrize(("registry", "code"), [(CipherSuite, 1 << 16), (ContentType, 256), (AlertDescription, 256)])
-def test_registry_refuses_values_beyond_its_width(registry: Callable[[int], int], code: int) -> None:
-    for wrong in (code, -1):
-        with pytest.raises(ValueError, match="is not a valid"):
-            registry(wrong)

@@ -23,18 +23,32 @@ and what was wanted; it never holds a secret.
     │   ├── NoApplicationProtocol
     │   └── UnrecognizedName
     ├── CertificateError        a certificate or key cannot be used, with the reason
+    │   ├── UntrustedCertificate  it leads to no root that we trust
+    │   ├── CertificateExpired  it is expired, or not yet valid
+    │   ├── CertificateNameMismatch  it is for another name
+    │   ├── UnsupportedCertificate  its key is too weak or of another kind, or it is for another use
+    │   ├── CertificateRevoked, RevocationUnknown, BadCertificateStatus
+    │   └── CertificateRequired  the peer shows none, and must
+    ├── AccessDenied            the peer is who it says, and the program refuses it
     ├── AlertReceived           the peer ended the connection with an alert
     └── TruncationError         the transport ended before the peer's close_notify
 """
 
 import enum
+from datetime import datetime
 
 __all__ = [
+    "AccessDenied",
     "AlertDescription",
     "AlertReceived",
+    "BadCertificateStatus",
     "BadRecordMAC",
     "CallbackError",
     "CertificateError",
+    "CertificateExpired",
+    "CertificateNameMismatch",
+    "CertificateRequired",
+    "CertificateRevoked",
     "DecodeError",
     "DecryptError",
     "HandshakeTimeout",
@@ -50,11 +64,14 @@ __all__ = [
     "PeerIncompatible",
     "PeerMisbehaved",
     "RecordOverflow",
+    "RevocationUnknown",
     "TLSError",
     "TruncationError",
     "UnexpectedMessage",
     "UnrecognizedName",
+    "UnsupportedCertificate",
     "UnsupportedExtension",
+    "UntrustedCertificate",
     "alert_for",
 ]
 
@@ -186,7 +203,60 @@ class UnrecognizedName(PeerIncompatible):
 
 
 class CertificateError(TLSError):
-    """A certificate or private key cannot be used; the text names the file or field, and the reason."""
+    """A certificate or private key cannot be used; the text names the file or field, and the reason.
+
+    Where it is about one certificate of a peer's, that one's ``subject`` (as in RFC 4514), ``not_before`` and
+    ``not_after`` (in UTC) are there to be read; otherwise they are None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        subject: str | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.not_before = not_before
+        self.not_after = not_after
+
+
+class UntrustedCertificate(CertificateError):
+    """No chain leads from the certificate to a root that we trust (RFC 5280 §6.1)."""
+
+
+class CertificateExpired(CertificateError):
+    """A certificate of the chain is not valid now: it is expired, or does not begin yet (RFC 5280 §4.1.2.5)."""
+
+
+class CertificateNameMismatch(CertificateError):
+    """The certificate is for other names than the one that we want to reach (RFC 9525 §6)."""
+
+
+class UnsupportedCertificate(CertificateError):
+    """The certificate's key is too weak or of a kind that we do not take, or it is for another use."""
+
+
+class CertificateRevoked(CertificateError):
+    """The issuer has revoked the certificate (RFC 5280 §5, RFC 6960)."""
+
+
+class RevocationUnknown(CertificateError):
+    """Whether the certificate is revoked cannot be told, and has to be known: CRLs lack, or are out of date."""
+
+
+class BadCertificateStatus(CertificateError):
+    """The stapled OCSP response is missing where it must be there, or cannot be trusted (RFC 6066 §8, RFC 7633)."""
+
+
+class CertificateRequired(CertificateError):
+    """The peer shows no certificate, and is admitted only with one (RFC 8446 §6.2)."""
+
+
+class AccessDenied(TLSError):
+    """The peer has proved who it is, and the program's authorisation refuses it (RFC 8446 §6.2)."""
 
 
 class AlertReceived(TLSError):
@@ -228,6 +298,14 @@ _ALERTS: dict[type[TLSError], AlertDescription | None] = {
     NoApplicationProtocol: AlertDescription.no_application_protocol,
     UnrecognizedName: AlertDescription.unrecognized_name,
     CertificateError: AlertDescription.bad_certificate,
+    UntrustedCertificate: AlertDescription.unknown_ca,
+    CertificateExpired: AlertDescription.certificate_expired,
+    UnsupportedCertificate: AlertDescription.unsupported_certificate,
+    CertificateRevoked: AlertDescription.certificate_revoked,
+    RevocationUnknown: AlertDescription.certificate_unknown,
+    BadCertificateStatus: AlertDescription.bad_certificate_status_response,
+    CertificateRequired: AlertDescription.certificate_required,
+    AccessDenied: AlertDescription.access_denied,
     AlertReceived: None,  # RFC 8446 §6.2: after a fatal alert nothing more is sent
     TruncationError: None,  # there is nobody left to tell
 }

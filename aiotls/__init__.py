@@ -1,16 +1,20 @@
 """TLS for asynchronous Python: the protocol itself, in typed Python, over the primitives of `cryptography`.
 
-A server, in full::
+A server and a client, in full::
 
     config = aiotls.ServerConfig(credentials=aiotls.Credential.from_files("cert.pem", "key.pem"))
     server = await aiotls.start_server(handler, "127.0.0.1", 8443, ssl=config)
 
-`ServerConnection` is the same without I/O.  The exceptions are in `aiotls.errors`, all of them below `TLSError`.
+    config = aiotls.ClientConfig(roots=aiotls.Roots.from_file("ca.pem"))
+    reader, writer = await aiotls.open_connection("localhost", 8443, ssl=config)
+
+`ServerConnection` and `ClientConnection` are the same without I/O.  The exceptions are in `aiotls.errors`, all of them
+below `TLSError`.
 """
 
-from aiotls.asyncio import create_server, start_server
-from aiotls.config import Preference, ServerConfig
-from aiotls.connection import ServerConnection
+from aiotls.asyncio import create_connection, create_server, open_connection, start_server
+from aiotls.config import ClientAuth, ClientConfig, Preference, ServerConfig
+from aiotls.connection import ClientConnection, ServerConnection
 from aiotls.errors import (
     AlertReceived,
     CertificateError,
@@ -20,33 +24,35 @@ from aiotls.errors import (
     TLSError,
     TruncationError,
 )
-from aiotls.events import ApplicationData, HandshakeComplete, KeyUpdated, PeerClosed
-from aiotls.handshake.negotiate import Negotiated
+from aiotls.events import ApplicationData, HandshakeComplete, PeerClosed
 from aiotls.keylog import KeyLogFile
 from aiotls.sessions.tickets import TicketKeys
-from aiotls.trust.credentials import ClientHelloInfo, Credential, SigningKey
+from aiotls.trust.credentials import Credential
+from aiotls.trust.roots import Roots
 
 __all__ = [
     "AlertReceived",
     "ApplicationData",
     "CertificateError",
-    "ClientHelloInfo",
+    "ClientAuth",
+    "ClientConfig",
+    "ClientConnection",
     "Credential",
     "HandshakeComplete",
     "KeyLogFile",
-    "KeyUpdated",
     "LocalError",
-    "Negotiated",
     "PeerClosed",
     "PeerIncompatible",
     "PeerMisbehaved",
     "Preference",
+    "Roots",
     "ServerConfig",
     "ServerConnection",
-    "SigningKey",
     "TLSError",
     "TicketKeys",
     "TruncationError",
+    "create_connection",
     "create_server",
+    "open_connection",
     "start_server",
 ]

@@ -14,11 +14,11 @@ a bound; an owner does best to stop reading.
 
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from aiotls.config import ServerConfig
+from aiotls.config import ClientConfig, ServerConfig
 from aiotls.crypto.schedule13 import TrafficSecret
 from aiotls.crypto.suites import Suite
 from aiotls.errors import (
@@ -37,10 +37,10 @@ from aiotls.errors import (
 )
 from aiotls.events import ApplicationData, Event, HandshakeComplete, KeyUpdated, PeerClosed
 from aiotls.handshake.effects import HandshakeDriver
-from aiotls.handshake.hello import serve
-from aiotls.handshake.negotiate import Negotiated
-from aiotls.handshake.post import KeyUpdates, key_update, new_session_tickets
-from aiotls.handshake.server13 import Outcome
+from aiotls.handshake.hello import connect, serve
+from aiotls.handshake.outcome import Outcome
+from aiotls.handshake.post import PostHandshake, key_update, new_session_tickets
+from aiotls.negotiated import Negotiated
 from aiotls.record.framing import (
     MAX_CIPHERTEXT,
     MAX_PLAINTEXT,
@@ -48,20 +48,20 @@ from aiotls.record.framing import (
     Buffer,
     Deframer,
     Reassembler,
-    frame_plaintext,
-    split,
 )
 from aiotls.record.protection import OpeningKey, SealingKey
-from aiotls.wire.registries import ContentType
+from aiotls.record.sending import RecordSender
+from aiotls.trust.names import ServerName
+from aiotls.trust.verify import end_point_digest
+from aiotls.wire.messages import KeyUpdate, NewSessionTicket
+from aiotls.wire.registries import CipherSuite, ContentType, KeyUpdateRequest
 
-__all__ = ["ServerConnection"]
+__all__ = ["ClientConnection", "Connection", "ServerConnection", "TrafficKey"]
 
 _CHANGE_CIPHER_SPEC: Final = int(ContentType.change_cipher_spec)
 _ALERT: Final = int(ContentType.alert)
 _HANDSHAKE: Final = int(ContentType.handshake)
 _APPLICATION_DATA: Final = int(ContentType.application_data)
-
-_CHANGE_CIPHER_SPEC_RECORD: Final = frame_plaintext(_CHANGE_CIPHER_SPEC, b"\x01")
 
 _WARNING: Final = 1
 _FATAL: Final = 2
@@ -73,14 +73,26 @@ _MAX_EMPTY_RECORDS: Final = 32  # in a row; as in BoringSSL and Rustls
 _MAX_WARNINGS: Final = 4  # as in Rustls
 _MAX_BACKLOG: Final = 64 * 1024  # bytes kept while the handshake waits for its owner
 
+_KEY_UPDATE: Final = key_update(request_peer=False)
+
+
+class TrafficKey(NamedTuple):
+    """What protects the records of one direction, for whoever goes on with them (RFC 8446 §5.3, §7.3)."""
+
+    cipher_suite: CipherSuite
+    key: bytes
+    iv: bytes
+    sequence: int
+    """The number of the next record."""
+
 
 def _octets(data: Buffer) -> Buffer:
     """*data* as single bytes, whatever it is an array of; TypeError for what is not bytes-like."""
     return data if type(data) is bytes else memoryview(data).cast("B")
 
 
-class ServerConnection:
-    """The server's end of a connection."""
+class Connection:
+    """One end of a connection: what `ServerConnection` and `ClientConnection` have in common."""
 
     __slots__ = (
         "__weakref__",
@@ -92,44 +104,48 @@ class ServerConnection:
         "_empty_records",
         "_error",
         "_events",
-        "_flight",
-        "_hello_received",
-        "_key_updates",
-        "_out",
+        "_hello_sent_or_received",
         "_outcome",
         "_owes_key_update",
-        "_owes_tickets",
         "_peer_closed",
+        "_post_handshake",
         "_read_key",
+        "_read_limit",
         "_reassembler",
+        "_sender",
         "_skippable",
         "_warnings",
-        "_write_key",
     )
 
-    def __init__(self, config: ServerConfig) -> None:
-        """Begin a handshake that waits for a ClientHello."""
+    def __init__(self, config: ServerConfig | ClientConfig, post_handshake: PostHandshake) -> None:
         self._config = config
         self._deframer = Deframer()
         self._reassembler = Reassembler(config.max_handshake_message_size)
         self._read_key: OpeningKey | None = None
-        self._write_key: SealingKey | None = None
+        self._read_limit = MAX_PLAINTEXT + 1
+        self._sender = RecordSender(
+            max_fragment=config.max_fragment,
+            padding=config.record_padding,
+            records_per_key=config.max_records_per_key,
+            key_update=_KEY_UPDATE,
+        )
         self._events: deque[Event] = deque()
-        self._out: list[bytes | bytearray] = []
-        self._flight = b""  # handshake messages that share their records
         self._error: TLSError | None = None
         self._outcome: Outcome | None = None
         self._close_sent = False
         self._peer_closed = False
         self._owes_key_update = False
-        self._owes_tickets = False
-        self._key_updates = KeyUpdates()
+        self._post_handshake = post_handshake
         self._change_cipher_specs = 0
         self._empty_records = 0
         self._warnings = 0
         self._skippable = -1  # bytes of early data that may still be passed over; -1: there is none to expect
-        self._hello_received = False
-        self._driver: HandshakeDriver[Outcome] | None = HandshakeDriver(serve(config, self))
+        self._hello_sent_or_received = False
+        self._driver: HandshakeDriver[Outcome] | None = None
+
+    def _begin(self, handshake: Coroutine[Any, Any, Outcome]) -> None:
+        self._driver = HandshakeDriver(handshake)
+        self._sender.flush()
 
     # --- The owner's side: state ---------------------------------------------------------------------------------
 
@@ -137,6 +153,11 @@ class ServerConnection:
     def negotiated(self) -> Negotiated | None:
         """What was agreed on, once the handshake is complete."""
         return None if self._outcome is None else self._outcome.negotiated
+
+    @property
+    def config(self) -> ServerConfig | ClientConfig:
+        """The config, which for a server the ClientHello may have chosen."""
+        return self._config
 
     @property
     def pending(self) -> Awaitable[Any] | None:
@@ -206,51 +227,11 @@ class ServerConnection:
         if not self.can_send:
             msg = "the handshake is not complete" if self._outcome is None else "the connection is closed for sending"
             raise LocalError(msg if self._error is None else f"the connection has failed: {self._error}")
-        data = _octets(data)
-        if self._owes_tickets and data:  # they cost no packet of their own
-            self.send_tickets()
-        if len(data) <= MAX_PLAINTEXT:
-            if data:
-                self._seal(_APPLICATION_DATA, data)
-            return
-        view = memoryview(data)
-        full = len(view) - len(view) % MAX_PLAINTEXT
-        self._seal_full_records(view[:full])
-        if full < len(view):
-            self._seal(_APPLICATION_DATA, view[full:])
-
-    def send_tickets(self) -> None:
-        """Send the session tickets now, and not with the first application data (RFC 8446 §4.6.1).
-
-        It does nothing when they were sent, or when the client is to get none.  Raises LocalError where `send_data`
-        does.
-        """
-        outcome = self._outcome
-        if outcome is None or not self.can_send:
-            msg = "tickets can be sent between the handshake and the close only"
-            raise LocalError(msg)
-        if self._owes_tickets:
-            self._forget_tickets()
-            tickets = new_session_tickets(outcome, self._config)
-            if tickets:
-                self._seal(_HANDSHAKE, tickets)  # eight of the longest fit one record
-
-    def _forget_tickets(self) -> None:
-        """The secret behind the tickets has served, or never will, and must not be found later."""
-        if self._outcome is not None and self._owes_tickets:
-            self._owes_tickets = False
-            self._outcome = replace(self._outcome, resumption_secret=b"")
+        self._sender.application_data(_octets(data))
 
     def data_to_send(self) -> bytes | bytearray:
         """The TLS bytes for the peer, each of them once; empty when there are none."""
-        out = self._out
-        if not out:
-            return b""
-        if len(out) == 1:
-            return out.pop()
-        data = b"".join(out)
-        out.clear()
-        return data
+        return self._sender.take()
 
     def close(self) -> None:
         """Send close_notify: our side ends, the peer's goes on (RFC 8446 §6.1).  A second call does nothing.
@@ -265,7 +246,6 @@ class ServerConnection:
             return
         self._send_alert(AlertDescription.close_notify)
         self._close_sent = True
-        self._forget_tickets()
 
     def abandon(self, error: TLSError) -> None:
         """End the connection because of *error* of the owner's own (a deadline, say), telling the peer."""
@@ -290,38 +270,83 @@ class ServerConnection:
         return outcome.export(label, context, length)
 
     def channel_binding(self, name: str = "tls-exporter") -> bytes:
-        """The value that binds an authentication to this connection (RFC 9266)."""
-        if name != "tls-exporter":
-            msg = f"there is no channel binding {name!r} for TLS 1.3; there is tls-exporter (RFC 9266)"
+        """The value that binds an authentication to this connection.
+
+        ``tls-exporter`` (RFC 9266) is this connection's own; ``tls-server-end-point`` (RFC 5929 §4) is the digest of
+        the server's certificate.  Raises LocalError for any other name, for tls-unique is not defined for TLS 1.3 (RFC
+        8446 §C.5), and where the server has shown no certificate.
+        """
+        if name == "tls-exporter":
+            return self.export_keying_material("EXPORTER-Channel-Binding", b"", 32)
+        if name != "tls-server-end-point":
+            msg = f"there is no channel binding {name!r}; there are tls-exporter and tls-server-end-point"
             raise LocalError(msg)
-        return self.export_keying_material("EXPORTER-Channel-Binding", b"", 32)
+        certificate = self._server_certificate()
+        if certificate is None:
+            msg = "tls-server-end-point needs a certificate of the server's, and it has shown none (RFC 5929 §4)"
+            raise LocalError(msg)
+        return end_point_digest(certificate)
+
+    def _server_certificate(self) -> bytes | None:
+        raise NotImplementedError
+
+    def export_traffic_keys(self) -> tuple[TrafficKey, TrafficKey]:
+        """What protects our records from here on, and the peer's: for kernel TLS, or a capture.
+
+        Whoever goes on with them must do so alone: this connection then sends and takes nothing more.  Raises
+        LocalError unless the config's `traffic_key_export` is set and the handshake complete, and while there is
+        something to be sent or told.
+        """
+        sealing, opening = self._sender.key, self._read_key
+        if not self._config.traffic_key_export:
+            msg = f"traffic keys are given out only where {type(self._config).__name__}.traffic_key_export is set"
+            raise LocalError(msg)
+        if self._outcome is None or sealing is None or opening is None or self._error is not None:
+            msg = "there are traffic keys between the handshake and the end only"
+            raise LocalError(msg)
+        if self._events or self._sender.waiting or self._deframer.buffered or self._reassembler.buffer:
+            msg = "take what the connection has first: next_event() until it gives None, and data_to_send()"
+            raise LocalError(msg)
+        self._end(LocalError("the traffic keys were given out, and the connection goes on elsewhere"))
+        return _traffic_key(sealing), _traffic_key(opening)
 
     # --- The handshake's side: its Channel -----------------------------------------------------------------------
 
     def send(self, message: bytes) -> None:
         """Collect a handshake message; those of one flight share their records."""
-        self._flight += message
+        self._sender.collect(message)
 
     def send_change_cipher_spec(self) -> None:
         """The compatibility record of RFC 8446 §D.4."""
-        self._flush_flight()
-        self._out.append(_CHANGE_CIPHER_SPEC_RECORD)
+        self._sender.change_cipher_spec()
 
     def install_write_key(self, suite: Suite, secret: TrafficSecret) -> None:
         """What was collected goes out under the old key, all else under the new one."""
-        self._flush_flight()
-        self._write_key = SealingKey(suite, secret)
+        self._sender.install(SealingKey(suite, secret))
 
     def install_read_key(self, suite: Suite, secret: TrafficSecret) -> None:
         """A message must not span a change of keys (RFC 8446 §5.1)."""
         self._refuse_leftovers()
-        self._read_key = OpeningKey(suite, secret)
+        self._read_key = OpeningKey(suite, secret, self._read_limit)
         self._deframer.limit = MAX_CIPHERTEXT
 
+    def limit_records(self, *, ours: int | None, theirs: int) -> None:
+        """Both ends keep to the other's limit from here on (RFC 8449 §4)."""
+        self._sender.limit(theirs)
+        if ours is not None:
+            self._read_limit = min(ours, self._read_limit)
+            if self._read_key is not None:
+                self._read_key.limit = self._read_limit
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go on under the config that the ClientHello has chosen."""
+        self._config = config
+        self._reassembler.limit = config.max_handshake_message_size
+        self._sender.configure(config.max_fragment, config.record_padding, config.max_records_per_key)
+
     def skip_early_data(self) -> None:
-        """The client may have sent early data, which cannot be opened (RFC 8446 §4.2.10)."""
-        self._skippable = self._config.max_early_data_skipped
-        self._deframer.limit = MAX_CIPHERTEXT
+        """Only a server is sent early data."""
+        raise NotImplementedError
 
     def _refuse_leftovers(self) -> None:
         if self._reassembler.buffer:
@@ -357,7 +382,7 @@ class ServerConnection:
             self._handle_plaintext_record(content_type, payload)
             return
         if content_type != _APPLICATION_DATA:
-            self._handle_unprotected_record(content_type, payload, key)
+            self._handle_unprotected_record(content_type, payload)
             return
         try:
             content_type, content = key.open(header, payload)
@@ -388,16 +413,19 @@ class ServerConnection:
             self._skippable = -1  # the second ClientHello: it offers no early data
         self._handle_content(content_type, payload)
 
-    def _handle_unprotected_record(self, content_type: int, payload: Buffer, key: OpeningKey) -> None:
+    def _handle_unprotected_record(self, content_type: int, payload: Buffer) -> None:
         """After there is a key, two kinds of record may still come without protection, during the handshake."""
         if content_type == _CHANGE_CIPHER_SPEC:
             self._handle_change_cipher_spec(payload)
-        elif content_type == _ALERT and self._driver is not None and not key.sequence:
-            # The client could not follow our ServerHello, and so has no key to tell us under.
+        elif content_type == _ALERT and self._may_be_without_key():
             self._handle_alert(payload)
         else:
             msg = "a record without protection, after the keys were agreed on (RFC 8446 §5)"
             raise UnexpectedMessage(msg)
+
+    def _may_be_without_key(self) -> bool:
+        """Whether the peer may have to tell us of an error without a key to tell it under."""
+        return False
 
     def _handle_content(self, content_type: int, content: Buffer) -> None:
         if content_type == _HANDSHAKE:
@@ -413,7 +441,7 @@ class ServerConnection:
 
     def _handle_application_data(self, content: bytes) -> None:
         if self._outcome is None:
-            msg = "application data before the client's Finished (RFC 8446 §2)"
+            msg = "application data before the peer's Finished (RFC 8446 §2)"
             raise UnexpectedMessage(msg)
         if self._reassembler.buffer:
             msg = "application data between the parts of a handshake message (RFC 8446 §5.1)"
@@ -425,37 +453,45 @@ class ServerConnection:
                 raise PeerFlooding(msg)
             return
         self._empty_records = 0
-        self._key_updates.reset()
+        self._post_handshake.reset()
         self._events.append(ApplicationData(content))
 
     def _handle_message(self, message: bytes) -> None:
         driver = self._driver
         if driver is not None:
-            self._hello_received = True
+            self._hello_sent_or_received = True
             driver.deliver(message)
             self._after_step(driver)
             return
-        if self._key_updates.receive(message):
-            self._owes_key_update = True
+        received = self._post_handshake.receive(message)
+        if isinstance(received, KeyUpdate):
+            self._handle_key_update(received)
+
+    def _handle_key_update(self, message: KeyUpdate) -> None:
+        """The peer's next record is under its next key (RFC 8446 §4.6.3)."""
         self._refuse_leftovers()
+        if message.request_update == KeyUpdateRequest.update_requested:
+            self._owes_key_update = True
         if self._read_key is not None:
             self._read_key = self._read_key.updated()
         self._events.append(KeyUpdated())
 
     def _after_step(self, driver: HandshakeDriver[Outcome]) -> None:
         """The handshake goes on, or is complete."""
-        self._flush_flight()
+        self._sender.flush()
         if driver.result is not None:
-            self._outcome = driver.result
-            self._owes_tickets = bool(driver.result.resumption_secret)
-            self._driver = None
-            self._skippable = -1
-            self._events.append(HandshakeComplete(driver.result.negotiated))
+            self._complete(driver.result)
+
+    def _complete(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._driver = None
+        self._skippable = -1
+        self._events.append(HandshakeComplete(outcome.negotiated))
 
     def _handle_change_cipher_spec(self, payload: Buffer) -> None:
         """Dropped without a look where RFC 8446 §5 allows it, and refused elsewhere."""
         self._change_cipher_specs += 1
-        if payload != b"\x01" or self._driver is None or not self._hello_received or self._reassembler.buffer:
+        if payload != b"\x01" or self._driver is None or not self._hello_sent_or_received or self._reassembler.buffer:
             msg = "a change_cipher_spec that has no place here (RFC 8446 §5)"
             raise UnexpectedMessage(msg)
         if self._change_cipher_specs > _MAX_CHANGE_CIPHER_SPEC:
@@ -494,57 +530,13 @@ class ServerConnection:
 
     # --- Sending -------------------------------------------------------------------------------------------------
 
-    def _flush_flight(self) -> None:
-        if self._flight:
-            flight, self._flight = self._flight, b""
-            if self._write_key is None:
-                self._out.append(frame_plaintext(_HANDSHAKE, flight))
-            else:
-                self._out += [self._write_key.seal(_HANDSHAKE, piece) for piece in split(flight, MAX_PLAINTEXT)]
-
-    def _records_left(self, key: SealingKey) -> int:
-        """Records that *key* may still protect; one is kept for the KeyUpdate that ends it (RFC 8446 §5.5)."""
-        limit = key.suite.confidentiality_limit
-        if self._config.max_records_per_key is not None:
-            limit = min(limit, self._config.max_records_per_key)
-        return limit - 1 - key.sequence
-
-    def _application_key(self) -> SealingKey:
-        """The write key, replaced first when it has served its time (RFC 8446 §5.5)."""
-        key = self._write_key
-        if key is None:
-            msg = "the handshake is not complete"
-            raise LocalError(msg)
-        if self._records_left(key) <= 0:
-            key = self._send_key_update(request_peer=False)
-        return key
-
-    def _seal(self, content_type: int, content: Buffer) -> None:
-        self._out.append(self._application_key().seal(content_type, content))
-
-    def _seal_full_records(self, data: memoryview) -> None:
-        while data:
-            key = self._application_key()
-            size = min(len(data), max(1, self._records_left(key)) * MAX_PLAINTEXT)
-            self._out.append(key.seal_full_records(data[:size]))
-            data = data[size:]
-
-    def _send_key_update(self, *, request_peer: bool) -> SealingKey:
-        if self._write_key is None:
-            msg = "the handshake is not complete"
-            raise LocalError(msg)
+    def _send_key_update(self, *, request_peer: bool) -> None:
         self._owes_key_update = False
-        self._out.append(self._write_key.seal(_HANDSHAKE, key_update(request_peer=request_peer)))
-        self._write_key = self._write_key.updated()
-        return self._write_key
+        self._sender.update_key(key_update(request_peer=request_peer))
 
     def _send_alert(self, description: AlertDescription) -> None:
         closing = description in (AlertDescription.close_notify, AlertDescription.user_canceled)
-        content = bytes((_WARNING if closing else _FATAL, description))
-        if self._write_key is None:
-            self._out.append(frame_plaintext(_ALERT, content))
-        else:
-            self._out.append(self._write_key.seal(_ALERT, content))
+        self._sender.alert(_WARNING if closing else _FATAL, description)
         if description is AlertDescription.user_canceled:  # RFC 8446 §6.1
             self._send_alert(AlertDescription.close_notify)
 
@@ -552,7 +544,7 @@ class ServerConnection:
 
     def _fail(self, error: TLSError) -> None:
         """The one place where an error becomes an alert (RFC 8446 §6.2)."""
-        self._flight = b""
+        self._sender.discard()
         alert = alert_for(error)
         if alert is not None and not self._close_sent:
             self._send_alert(alert)
@@ -564,7 +556,105 @@ class ServerConnection:
         self._error = error.with_traceback(None)
         error.__context__ = None
         driver, self._driver = self._driver, None
-        self._read_key = self._write_key = None
-        self._forget_tickets()
+        self._read_key = self._sender.key = None
         if driver is not None:
             driver.close()
+
+
+def _traffic_key(key: SealingKey | OpeningKey) -> TrafficKey:
+    return TrafficKey(key.suite.code, *key.secret.key_and_iv(key.suite), key.sequence)
+
+
+class ServerConnection(Connection):
+    """The server's end of a connection."""
+
+    __slots__ = ("_owes_tickets",)
+    _config: ServerConfig
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Begin a handshake that waits for a ClientHello."""
+        super().__init__(config, PostHandshake(KeyUpdate))
+        self._owes_tickets = False
+        self._begin(serve(config, self))
+
+    def send_data(self, data: Buffer) -> None:
+        """Seal application data at once; raises LocalError before the handshake is complete and after `close`."""
+        if self._owes_tickets and len(data) and self.can_send:  # they cost no packet of their own
+            self.send_tickets()
+        super().send_data(data)
+
+    def send_tickets(self) -> None:
+        """Send the session tickets now, and not with the first application data (RFC 8446 §4.6.1).
+
+        It does nothing when they were sent, or when the client is to get none.  Raises LocalError where `send_data`
+        does.
+        """
+        outcome = self._outcome
+        if outcome is None or not self.can_send:
+            msg = "tickets can be sent between the handshake and the close only"
+            raise LocalError(msg)
+        if self._owes_tickets:
+            self._forget_tickets()
+            tickets = new_session_tickets(outcome, self._config)
+            if tickets:
+                self._sender.handshake(tickets)
+
+    def _forget_tickets(self) -> None:
+        """The secret behind the tickets has served, or never will, and must not be found later."""
+        if self._outcome is not None and self._owes_tickets:
+            self._owes_tickets = False
+            self._outcome = replace(self._outcome, resumption_secret=b"")
+
+    def close(self) -> None:
+        """Send close_notify: our side ends, the peer's goes on (RFC 8446 §6.1).  A second call does nothing.
+
+        Before the handshake is complete this gives it up, and says so with user_canceled.
+        """
+        super().close()
+        self._forget_tickets()
+
+    def skip_early_data(self) -> None:
+        """The client may have sent early data, which cannot be opened (RFC 8446 §4.2.10)."""
+        self._skippable = self._config.max_early_data_skipped
+        self._deframer.limit = MAX_CIPHERTEXT
+
+    def _complete(self, outcome: Outcome) -> None:
+        super()._complete(outcome)
+        self._owes_tickets = bool(outcome.resumption_secret)
+
+    def _may_be_without_key(self) -> bool:
+        """A client that could not follow our ServerHello has no key to tell us under."""
+        return self._driver is not None and self._read_key is not None and not self._read_key.sequence
+
+    def _server_certificate(self) -> bytes | None:
+        credential = None if self._outcome is None else self._outcome.negotiated.credential
+        return None if credential is None else credential.chain[0]
+
+    def _end(self, error: TLSError) -> None:
+        super()._end(error)
+        self._forget_tickets()
+
+
+class ClientConnection(Connection):
+    """The client's end of a connection."""
+
+    __slots__ = ()
+    _config: ClientConfig
+
+    def __init__(self, config: ClientConfig, server_name: str | None) -> None:
+        """Begin a handshake: the ClientHello is in `data_to_send`.
+
+        *server_name* is the DNS name or IP address that the server's certificate must be for.  Raises LocalError for
+        one that cannot be, and for None, except where a `verifier` or `trusted_public_keys` replace our verification.
+        """
+        super().__init__(config, PostHandshake(KeyUpdate, NewSessionTicket))
+        if server_name is None and config.verification is not None:
+            msg = "server_name must be the name that the server's certificate is for, and not None"
+            raise LocalError(msg)
+        name = None if server_name is None else ServerName.of(server_name)
+        self._hello_sent_or_received = True
+        self._begin(connect(config, name, self))
+
+    def _server_certificate(self) -> bytes | None:
+        peer = None if self._outcome is None else self._outcome.negotiated.peer
+        return None if peer is None or peer.raw_public_key else peer.certificates[0]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aiotls.handshake.negotiate import Negotiated
+from aiotls.negotiated import Negotiated
 
 __all__ = ["ApplicationData", "Event", "HandshakeComplete", "KeyUpdated", "Negotiated", "PeerClosed"]
 

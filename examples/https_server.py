@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiotls
+from aiotls.negotiated import Negotiated
 from aiotls.testing.ca import LocalCA
 
 HEAD_LIMIT = 16 * 1024  # bytes of a request's head
@@ -111,7 +112,7 @@ def refusal(status: HTTPStatus, *, keep_alive: bool = False, head: bool = False)
     return response(status, f"{status.value} {status.phrase}\n", keep_alive=keep_alive, head=head)
 
 
-def respond(request: Request, tls: aiotls.Negotiated) -> bytes:
+def respond(request: Request, tls: Negotiated) -> bytes:
     """The response to a request."""
     head = request.method == "HEAD"
     if request.method not in ("GET", "HEAD"):
@@ -122,7 +123,7 @@ def respond(request: Request, tls: aiotls.Negotiated) -> bytes:
     return response(HTTPStatus.OK, render(describe(tls)), kind, keep_alive=request.keep_alive, head=head)
 
 
-def describe(tls: aiotls.Negotiated) -> dict[str, str]:
+def describe(tls: Negotiated) -> dict[str, str]:
     """What was negotiated, in words."""
     return {
         "Version": tls.version.name.replace("TLSv", "TLS ").replace("_", "."),

@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from aiotls import ClientHelloInfo, Credential, Preference, ServerConfig, ServerConnection
+from aiotls import Credential, Preference, ServerConfig, ServerConnection
 from aiotls.errors import CallbackError, IllegalParameter, LocalError, MissingExtension, TLSError
 from aiotls.events import HandshakeComplete
 from aiotls.policy import DEFAULT
 from aiotls.testing.ca import LocalCA
 from aiotls.testing.peer import ScriptedClient
 from aiotls.testing.pipe import Pipe
+from aiotls.trust.credentials import ClientHelloInfo
 from aiotls.wire.messages import ServerHello
 from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
 

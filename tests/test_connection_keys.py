@@ -11,18 +11,19 @@ from typing import NoReturn
 import pytest
 from OpenSSL import SSL
 
-from aiotls import Credential, ServerConfig, ServerConnection, SigningKey
+from aiotls import Credential, ServerConfig, ServerConnection
 from aiotls.crypto.hashes import HMACKey
 from aiotls.crypto.schedule13 import EarlySecret, HandshakeSecret, MasterSecret, TrafficSecret
 from aiotls.errors import AlertDescription, CallbackError, LocalError, PeerFlooding, TLSError
 from aiotls.events import ApplicationData, HandshakeComplete, KeyUpdated
 from aiotls.handshake.effects import HandshakeDriver
-from aiotls.handshake.server13 import Secrets
+from aiotls.handshake.outcome import Secrets
 from aiotls.handshake.transcript import Transcript
 from aiotls.record.protection import OpeningKey, SealingKey
 from aiotls.testing.ca import LocalCA
 from aiotls.testing.peer import ScriptedClient, encode_message
 from aiotls.testing.pipe import Pipe
+from aiotls.trust.credentials import SigningKey
 from aiotls.wire.messages import KeyUpdate
 from aiotls.wire.registries import CipherSuite, ContentType, KeyUpdateRequest
 

@@ -29,10 +29,13 @@ ARROWS: dict[str, set[str]] = {
     "sessions": {"wire", "crypto"},
     "policy": {"crypto", "wire.registries"},
     "record": {"crypto", "wire.registries"},
-    "config": {"policy", "sessions", "trust", "crypto", "wire", "keylog"},  # it computes what depends on it alone
-    "handshake": {"wire", "crypto", "sessions", "trust", "config", "blocking"},
-    "events": {"handshake"},
-    "connection": {"handshake", "record", "events", "config", "crypto", "wire.registries"},  # it hands keys across
+    "negotiated": {"crypto", "trust", "wire.registries"},
+    # It computes what depends on it alone.
+    "config": {"policy", "sessions", "trust", "crypto", "wire", "keylog", "negotiated"},
+    "handshake": {"wire", "crypto", "sessions", "trust", "config", "blocking", "negotiated"},
+    "events": {"negotiated"},
+    # It hands keys across.
+    "connection": {"handshake", "record", "events", "config", "crypto", "negotiated", "trust", "wire.registries"},
     "asyncio": {"connection", "config", "events", "trust", "blocking"},
     "trio": {"connection", "config", "events", "trust", "blocking"},
     "anyio": {"connection", "config", "events", "trust", "blocking"},

@@ -8,13 +8,12 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from aiotls.asyncio.options import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, HalfClosingStreams, positive
 from aiotls.asyncio.stream import TLSProtocol
 from aiotls.config import ServerConfig
-from aiotls.errors import LocalError
+from aiotls.connection import ServerConnection
 
 __all__ = ["create_server", "start_server"]
-
-_HANDSHAKE_TIMEOUT = 60.0  # seconds; asyncio's default too
 
 ClientConnected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 
@@ -44,12 +43,12 @@ async def create_server(
     the rest.
     """
     _check_config(ssl)
-    timeout = _positive("ssl_handshake_timeout", ssl_handshake_timeout, _HANDSHAKE_TIMEOUT)
-    _positive("ssl_shutdown_timeout", ssl_shutdown_timeout, 1.0)
+    timeout = positive("ssl_handshake_timeout", ssl_handshake_timeout, HANDSHAKE_TIMEOUT)
+    positive("ssl_shutdown_timeout", ssl_shutdown_timeout, SHUTDOWN_TIMEOUT)
     loop = asyncio.get_running_loop()
 
     def tls_protocol() -> TLSProtocol:
-        return TLSProtocol(loop, ssl, protocol_factory, handshake_timeout=timeout)
+        return TLSProtocol(loop, ServerConnection(ssl), protocol_factory, handshake_timeout=timeout)
 
     options: dict[str, Any] = {"host": host, "port": port, "family": family, "sock": sock}  # asyncio checks them
     return await loop.create_server(
@@ -82,27 +81,9 @@ async def start_server(
 
     def stream_protocol() -> asyncio.BaseProtocol:
         reader = asyncio.StreamReader(limit=limit, loop=loop)
-        return _HalfClosingStreams(reader, client_connected_cb, loop=loop)
+        return HalfClosingStreams(reader, client_connected_cb, loop=loop)
 
     return await create_server(stream_protocol, host, port, ssl=ssl, **options)
-
-
-def _positive(name: str, seconds: float | None, default: float) -> float:
-    if seconds is None:
-        return default
-    if seconds <= 0:
-        msg = f"{name} must be positive, and is {seconds}"
-        raise LocalError(msg)
-    return seconds
-
-
-class _HalfClosingStreams(asyncio.StreamReaderProtocol):
-    """asyncio's streams, which close a TLS connection when the peer ends its side; TLS 1.3 need not."""
-
-    def eof_received(self) -> bool:
-        """Tell the reader, and keep our own side open (RFC 8446 §6.1)."""
-        super().eof_received()
-        return True
 
 
 def _check_config(ssl: object) -> None:

@@ -5,7 +5,7 @@ Servers ask it for the version, the cipher, the application protocol and the pee
 
 from typing import Final
 
-from aiotls.connection import ServerConnection
+from aiotls.connection import Connection, ServerConnection
 from aiotls.errors import LocalError
 from aiotls.events import Negotiated
 
@@ -24,14 +24,14 @@ class SSLObjectView:
 
     __slots__ = ("_engine", "_negotiated")
 
-    def __init__(self, engine: ServerConnection, negotiated: Negotiated) -> None:
+    def __init__(self, engine: Connection, negotiated: Negotiated) -> None:
         self._engine = engine
         self._negotiated = negotiated
 
     @property
     def server_side(self) -> bool:
         """Whether this is the server's end."""
-        return True
+        return isinstance(self._engine, ServerConnection)
 
     @property
     def server_hostname(self) -> str | None:
@@ -69,5 +69,5 @@ class SSLObjectView:
         return chain[0]
 
     def get_channel_binding(self, cb_type: str = "tls-exporter") -> bytes:
-        """The channel binding of that name; for TLS 1.3 there is tls-exporter (RFC 9266)."""
+        """The channel binding of that name: tls-exporter (RFC 9266) or tls-server-end-point (RFC 5929 §4)."""
         return self._engine.channel_binding(cb_type)

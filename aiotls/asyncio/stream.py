@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from aiotls.asyncio.ssl_object import SSLObjectView, cipher
-from aiotls.config import ServerConfig
-from aiotls.connection import ServerConnection
+from aiotls.blocking import Blocking
+from aiotls.connection import Connection
 from aiotls.errors import CallbackError, HandshakeTimeout, TLSError, TruncationError, alert_for
 from aiotls.events import ApplicationData, Event, HandshakeComplete, PeerClosed
 
@@ -46,10 +46,10 @@ class TLSProtocol(asyncio.BufferedProtocol):
     __slots__ = (
         "_application",
         "_buffer",
-        "_config",
         "_draining",
         "_engine",
         "_error",
+        "_established",
         "_factory",
         "_handshake_timeout",
         "_loop",
@@ -64,17 +64,22 @@ class TLSProtocol(asyncio.BufferedProtocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        config: ServerConfig,
+        engine: Connection,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         *,
         handshake_timeout: float,
+        established: "asyncio.Future[TLSTransport] | None" = None,
     ) -> None:
-        """*protocol_factory* makes the application's protocol; *handshake_timeout* is in seconds."""
+        """*protocol_factory* makes the application's protocol; *handshake_timeout* is in seconds.
+
+        *established* is told of the handshake's end, good or bad; without it, as on a server, a bad end is reported to
+        the loop's exception handler.
+        """
         self._loop = loop
-        self._config = config
+        self._established = established
         self._factory: Callable[[], asyncio.BaseProtocol] | None = protocol_factory
         self._handshake_timeout = handshake_timeout
-        self._engine = ServerConnection(config)
+        self._engine = engine
         self._buffer = _receive_buffer(loop)
         self._tcp: asyncio.Transport
         self._transport: TLSTransport | None = None
@@ -89,9 +94,10 @@ class TLSProtocol(asyncio.BufferedProtocol):
     # --- Called by the TCP transport -----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The TCP connection is there: wait for a ClientHello, but not for ever."""
+        """The TCP connection is there: the handshake begins, but has not for ever."""
         self._tcp = transport  # type: ignore[assignment]  # a stream's transport is a Transport
         self._timer = self._loop.call_later(self._handshake_timeout, self._handshake_timed_out)
+        self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the TCP transport reads into."""
@@ -140,7 +146,7 @@ class TLSProtocol(asyncio.BufferedProtocol):
     # --- Called by the transport that the application has --------------------------------------------------------
 
     @property
-    def engine(self) -> ServerConnection:
+    def engine(self) -> Connection:
         """The connection's engine."""
         return self._engine
 
@@ -148,11 +154,6 @@ class TLSProtocol(asyncio.BufferedProtocol):
     def tcp(self) -> asyncio.Transport:
         """The transport below."""
         return self._tcp
-
-    @property
-    def config(self) -> ServerConfig:
-        """The connection's config."""
-        return self._config
 
     @property
     def application(self) -> asyncio.BaseProtocol | None:
@@ -243,11 +244,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self._application.connection_made(self._transport)
         if self._writing_paused:
             self._application.pause_writing()
+        if self._established is not None and not self._established.done():
+            self._established.set_result(self._transport)
 
     async def _await_outside(self, awaitable: Awaitable[Any]) -> None:
         """Await what the handshake waits for (a certificate, a signature), and go on with it."""
         try:
-            result = await awaitable
+            if isinstance(awaitable, Blocking):
+                result = await self._loop.run_in_executor(None, awaitable.run)
+            else:
+                result = await awaitable
         except asyncio.CancelledError:
             self._outside = None
             if not self._draining:
@@ -281,8 +287,8 @@ class TLSProtocol(asyncio.BufferedProtocol):
         if self._application is None:
             self._report(error)
         self.flush()
-        if alert_for(error) is None or not self._tcp.can_write_eof():
-            self._tcp.close()
+        if alert_for(error) is None or self._established is not None or not self._tcp.can_write_eof():
+            self._tcp.close()  # a client may be about to end its loop, and can't stay for long
             return
         # Closed at once, with bytes of the peer's unread, TCP would reset the connection, and the alert be lost.
         self._tcp.write_eof()
@@ -296,10 +302,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
         message = "Fatal error: a callback of the protocol on a TLS connection failed"
         context = {"message": message, "exception": error, "transport": self._transport, "protocol": self}
         self._loop.call_exception_handler(context)
+        if self._established is not None and not self._established.done():
+            self._established.set_exception(error)
         self._tcp.abort()
 
     def _report(self, error: BaseException) -> None:
-        """A handshake failed: one report, with the peer's address."""
+        """A handshake failed: whoever waits for it is told, or there is one report, with the peer's address."""
+        if self._established is not None:
+            if not self._established.done():
+                self._established.set_exception(error)
+            return
         peername = self._tcp.get_extra_info("peername")
         context = {"message": f"TLS handshake with {peername} failed: {error}", "exception": error, "protocol": self}
         self._loop.call_exception_handler(context)
@@ -351,7 +363,7 @@ class TLSTransport(asyncio.Transport):
         if name == "tls":
             return self._negotiated
         if name == "sslcontext":
-            return self._protocol.config
+            return self._protocol.engine.config
         if name == "ssl_object":
             return SSLObjectView(self._protocol.engine, self._negotiated)
         if name == "cipher":

@@ -15,6 +15,7 @@ What a handshake does (send, change keys) goes through a `Channel`, so that it k
 from collections.abc import Awaitable, Callable, Container, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from aiotls.config import ServerConfig
 from aiotls.crypto.schedule13 import TrafficSecret
 from aiotls.crypto.suites import Suite
 from aiotls.errors import CallbackError, TLSError, UnexpectedMessage
@@ -42,6 +43,12 @@ class Channel(Protocol):
 
     def install_read_key(self, suite: Suite, secret: TrafficSecret) -> None:
         """Open what the peer sends from now on; a message begun under the old key is refused (RFC 8446 §5.1)."""
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go on under another config, which was chosen by the ClientHello."""
+
+    def limit_records(self, *, ours: int | None, theirs: int) -> None:
+        """Keep to the peer's record size limit from now on, and hold it to ours (RFC 8449 §4)."""
 
     def skip_early_data(self) -> None:
         """Drop what the peer sent as early data, within a bound (RFC 8446 §4.2.10)."""

@@ -5,11 +5,10 @@ peer's incompatibility and no misbehaviour, and each choice has its own error.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from aiotls.config import Preference, ServerConfig
 from aiotls.crypto.groups import Group
-from aiotls.crypto.suites import SUITES, Suite
+from aiotls.crypto.suites import Suite
 from aiotls.errors import (
     IllegalParameter,
     MissingExtension,
@@ -18,58 +17,31 @@ from aiotls.errors import (
     NoCommonGroup,
     NoCommonSignatureScheme,
     NoCommonVersion,
+    UnsupportedCertificate,
 )
-from aiotls.trust.credentials import Credential
-from aiotls.wire.messages import ClientHello
+from aiotls.trust.credentials import ClientHelloInfo, Credential
+from aiotls.wire.messages import ClientHello, ServerHello
 from aiotls.wire.registries import (
-    CipherSuite,
+    CertificateType,
     ExtensionType,
-    NamedGroup,
     ProtocolVersion,
     SignatureScheme,
     name_of,
 )
 
 __all__ = [
-    "Negotiated",
     "application_protocol",
     "check_certificate_extensions",
     "check_mandatory_extensions",
     "check_second_hello",
+    "check_server_version",
     "cipher_suite",
+    "client_certificate_type",
+    "client_hello_info",
     "key_exchange",
     "protocol_version",
     "signature_scheme",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Negotiated:
-    """What a handshake agreed on."""
-
-    version: ProtocolVersion
-    cipher_suite: CipherSuite
-    group: NamedGroup | None
-    """The key exchange group."""
-    signature_scheme: SignatureScheme | None
-    """What the server signed the handshake with."""
-    alpn: str | None
-    """The application protocol, if one was agreed on."""
-    server_name: str | None
-    """The name that the client asked for, in lower case."""
-    resumed: bool
-    """Whether an earlier session was resumed."""
-    retried: bool
-    """Whether a HelloRetryRequest cost a round trip."""
-    credential: Credential | None
-    """Our own credential, if we proved our name with one."""
-    peer_certificates: tuple[bytes, ...] = ()
-    """The peer's chain in DER, its own certificate first."""
-
-    @property
-    def secret_bits(self) -> int:
-        """The length of the cipher's key, in bits."""
-        return 8 * SUITES[self.cipher_suite].key_length
 
 
 def _first_common(ours: Collection[int], theirs: Collection[int], preference: Preference) -> int | None:
@@ -94,6 +66,39 @@ def protocol_version(hello: ClientHello) -> int:
         msg = f"the client offers {offered}, and TLS 1.3 is wanted"
         raise NoCommonVersion(msg)
     return ProtocolVersion.TLSv1_3
+
+
+# RFC 8446 §4.1.3: the end of the random of a server that could have spoken a newer version than it chose.
+_DOWNGRADE_SENTINELS = (b"DOWNGRD\x00", b"DOWNGRD\x01")
+
+
+def check_server_version(answer: ServerHello) -> None:
+    """The version that the server chose, by supported_versions alone (RFC 8446 §4.2.1)."""
+    if answer.supported_versions is None:
+        if answer.random.endswith(_DOWNGRADE_SENTINELS):
+            msg = "the server speaks TLS 1.3, and somebody made it believe that we do not (RFC 8446 §4.1.3)"
+            raise IllegalParameter(msg)
+        msg = f"the server speaks at most {name_of(ProtocolVersion, answer.legacy_version)}, and TLS 1.3 is wanted"
+        raise NoCommonVersion(msg)
+    if answer.supported_versions != ProtocolVersion.TLSv1_3:
+        chosen = name_of(ProtocolVersion, answer.supported_versions)
+        msg = f"the server chooses {chosen}, which was not offered (RFC 8446 §4.2.1)"
+        raise IllegalParameter(msg)
+
+
+def client_hello_info(hello: ClientHello) -> ClientHelloInfo:
+    """What a program's functions are shown of the ClientHello."""
+    schemes = hello.signature_algorithms or ()
+    return ClientHelloInfo(
+        server_name=hello.server_name,
+        alpn=hello.application_layer_protocol_negotiation or (),
+        signature_schemes=schemes,
+        signature_schemes_cert=hello.signature_algorithms_cert or schemes,
+        cipher_suites=hello.cipher_suites,
+        groups=hello.supported_groups or (),
+        supported_versions=hello.supported_versions or (),
+        raw=hello.raw,
+    )
 
 
 def check_mandatory_extensions(hello: ClientHello) -> None:
@@ -172,6 +177,22 @@ def signature_scheme(hello: ClientHello, credential: Credential, config: ServerC
     ours = ", ".join(name_of(SignatureScheme, scheme) for scheme in credential.schemes)
     msg = f"our key signs with {ours}, of which the client accepts none (RFC 8446 §4.4.2.2)"
     raise NoCommonSignatureScheme(msg)
+
+
+def client_certificate_type(hello: ClientHello, config: ServerConfig) -> int | None:
+    """What clients that can show other than certificates are to show (RFC 7250 §4.2); None answers nothing."""
+    offered = hello.client_certificate_type
+    if offered is None or config.certificate_request is None:
+        return None
+    verifiable = {
+        CertificateType.x509: config.verification is not None or config.verifier is not None,
+        CertificateType.raw_public_key: bool(config.public_keys) or config.verifier is not None,
+    }
+    for kind in offered:
+        if verifiable.get(CertificateType(kind)):
+            return kind
+    msg = "the client shows no type of certificate that we can verify (RFC 7250 §4.2)"
+    raise UnsupportedCertificate(msg)
 
 
 # What may differ between the two ClientHellos, apart from the key_share (RFC 8446 §4.1.2).

@@ -1,7 +1,7 @@
 """After the handshake: tickets (RFC 8446 §4.6.1) and KeyUpdate (§4.6.3).
 
 A server gets no other message than KeyUpdate once it has the client's Finished: tickets run the other way, and it asks
-for no certificate afterwards.
+for no certificate afterwards.  A client gets both, and does not offer to be asked for a certificate (§4.6.2).
 
 What a ticket lets the client do goes back to the full handshake and ends with the session's lifetime, counted from
 there.  A resumed connection gives a new ticket, but no more time; so now and then a certificate has to be shown again
@@ -14,15 +14,16 @@ from aiotls.config import ServerConfig
 from aiotls.crypto.schedule13 import ResumptionSecret
 from aiotls.errors import PeerFlooding
 from aiotls.handshake.effects import expect
-from aiotls.handshake.server13 import Outcome
+from aiotls.handshake.outcome import Outcome
 from aiotls.sessions.session import Session
 from aiotls.wire.messages import KeyUpdate, NewSessionTicket
 from aiotls.wire.registries import KeyUpdateRequest
 
-__all__ = ["KeyUpdates", "key_update", "new_session_tickets"]
+__all__ = ["PostHandshake", "key_update", "new_session_tickets"]
 
 _LIMIT: Final = 32
-"""KeyUpdates in a row, without application data between them, that we take: each costs us a key.  As in BoringSSL."""
+"""Messages in a row, without application data between them, that we take: a KeyUpdate costs us a key, a ticket memory.
+As in BoringSSL."""
 
 
 def key_update(*, request_peer: bool) -> bytes:
@@ -62,23 +63,25 @@ def new_session_tickets(outcome: Outcome, config: ServerConfig) -> bytes:
     return messages
 
 
-class KeyUpdates:
-    """Reads the peer's KeyUpdates, and bounds them."""
+class PostHandshake:
+    """Reads what the peer sends after the handshake, and bounds it."""
 
-    __slots__ = ("_in_a_row",)
+    __slots__ = ("_in_a_row", "_kinds")
 
-    def __init__(self) -> None:
+    def __init__(self, *kinds: type[KeyUpdate] | type[NewSessionTicket]) -> None:
+        """*kinds* are the messages that the peer's role may send."""
+        self._kinds = kinds
         self._in_a_row = 0
 
-    def receive(self, raw: bytes) -> bool:
-        """Whether the peer wants one in return; raises UnexpectedMessage for any other message."""
-        message = expect(KeyUpdate).parse(raw)
+    def receive(self, raw: bytes) -> KeyUpdate | NewSessionTicket:
+        """The message; raises UnexpectedMessage for one that has no place here."""
+        message: KeyUpdate | NewSessionTicket = expect(*self._kinds).parse(raw)
         self._in_a_row += 1
         if self._in_a_row > _LIMIT:
-            msg = f"more than {_LIMIT} KeyUpdates in a row"
+            msg = f"more than {_LIMIT} messages in a row after the handshake, without data between them"
             raise PeerFlooding(msg)
-        return message.request_update == KeyUpdateRequest.update_requested
+        return message
 
     def reset(self) -> None:
-        """Application data came: the peer does not only change keys."""
+        """Application data came: the peer does more than keep us busy."""
         self._in_a_row = 0

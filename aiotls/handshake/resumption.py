@@ -19,14 +19,14 @@ from aiotls.sessions.session import Session
 from aiotls.wire.messages import ClientHello
 from aiotls.wire.registries import ProtocolVersion, PskKeyExchangeMode
 
-__all__ = ["Offer", "Resumption", "accept_session", "accepts_tickets", "offered_sessions"]
+__all__ = ["OfferedSession", "Resumption", "accept_session", "accepts_tickets", "offered_sessions"]
 
 _MOST_IDENTITIES: Final = 4
 """Tickets that we try of one ClientHello: each costs a decryption, and an honest client offers one or two."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class OfferedSession:
     """A session that the client offers and that may be resumed."""
 
     identity: int
@@ -51,7 +51,7 @@ def accepts_tickets(hello: ClientHello) -> bool:
     return PskKeyExchangeMode.psk_dhe_ke in (hello.psk_key_exchange_modes or ())
 
 
-def offered_sessions(hello: ClientHello, protocol: bytes | None, config: ServerConfig) -> list[Offer]:
+def offered_sessions(hello: ClientHello, protocol: bytes | None, config: ServerConfig) -> list[OfferedSession]:
     """The sessions of this ClientHello that may be resumed, where *protocol* is the one agreed on."""
     offered, keys = hello.pre_shared_key, config.sealing_keys
     if offered is None or keys is None or not accepts_tickets(hello):
@@ -61,7 +61,7 @@ def offered_sessions(hello: ClientHello, protocol: bytes | None, config: ServerC
         opened = keys.open(ticket)
         session = None if opened is None else Session.decode(opened)
         if session is not None and _may_be_resumed(session, hello, protocol, config):
-            offers.append(Offer(number, session, offered.binders[number]))
+            offers.append(OfferedSession(number, session, offered.binders[number]))
     return offers
 
 
@@ -79,7 +79,7 @@ def _may_be_resumed(session: Session, hello: ClientHello, protocol: bytes | None
 
 
 def accept_session(
-    offers: Iterable[Offer], hello: ClientHello, suite: Suite, transcript: Transcript
+    offers: Iterable[OfferedSession], hello: ClientHello, suite: Suite, transcript: Transcript
 ) -> Resumption | None:
     """The first session whose hash is the cipher suite's, its binder checked; None asks for a full handshake.
 
@@ -93,7 +93,7 @@ def accept_session(
     return None
 
 
-def check_binder(offer: Offer, secret: EarlySecret, transcript_hash: bytes) -> None:
+def check_binder(offer: OfferedSession, secret: EarlySecret, transcript_hash: bytes) -> None:
     """The client holds the key, and said what we heard (RFC 8446 §4.2.11.2)."""
     expected = secret.binder_key(b"res binder").finished(transcript_hash)
     if not hmac.compare_digest(offer.binder, expected):

@@ -7,9 +7,12 @@
                                                        ServerHello
                                                        + key_share
                                              {EncryptedExtensions}
+                                             {CertificateRequest*}
                                                      {Certificate}
                                                {CertificateVerify}
                                    <--------            {Finished}
+       {Certificate*}
+       {CertificateVerify*}
        {Finished}                  -------->
        [Application Data]          <------->    [Application Data]
 
@@ -19,69 +22,66 @@ answers it; Certificate and CertificateVerify are then left out.  Nothing else c
 `server13` is this diagram, from top to bottom; each of its steps is a function below it.
 """
 
-import hmac
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import Final
 
-from aiotls.config import ServerConfig
+from aiotls.config import ClientAuth, ServerConfig
 from aiotls.crypto.groups import Group
-from aiotls.crypto.schedule13 import EarlySecret, HandshakeSecret, MasterSecret, TrafficSecret, export
+from aiotls.crypto.schedule13 import EarlySecret, HandshakeSecret
 from aiotls.crypto.signatures import SCHEMES
 from aiotls.crypto.suites import Suite
 from aiotls.errors import (
     CallbackError,
-    DecodeError,
-    DecryptError,
-    LocalError,
+    CertificateRequired,
     MissingExtension,
     NoCommonSignatureScheme,
     UnrecognizedName,
+    UnsupportedCertificate,
 )
 from aiotls.handshake import negotiate
+from aiotls.handshake.authentication import (
+    SIGNED_BY_CLIENT,
+    SIGNED_BY_SERVER,
+    PeerAccepts,
+    Proof,
+    certificate_message,
+    check_authorisation,
+    check_finished,
+    check_signature,
+    prove,
+    read_certificate,
+    verify_peer,
+)
 from aiotls.handshake.effects import Channel, ask, expect
-from aiotls.handshake.negotiate import Negotiated
+from aiotls.handshake.outcome import Outcome, Secrets
 from aiotls.handshake.resumption import Resumption, accept_session, accepts_tickets, offered_sessions
 from aiotls.handshake.transcript import Transcript
-from aiotls.trust.credentials import ClientHelloInfo, Credential, select
+from aiotls.negotiated import Negotiated
+from aiotls.trust.credentials import Credential, select
+from aiotls.trust.verify import PeerIdentity
 from aiotls.wire.extensions import KeyShareEntry
-from aiotls.wire.messages import CertificateVerify, ClientHello, Finished, ServerHello
+from aiotls.wire.ja4 import ja4
+from aiotls.wire.messages import (
+    Certificate,
+    CertificateVerify,
+    ClientHello,
+    CompressedCertificate,
+    EncryptedExtensions,
+    Finished,
+    ServerHello,
+)
 from aiotls.wire.registries import (
     HELLO_RETRY_REQUEST_RANDOM,
+    CertificateType,
     ProtocolVersion,
+    name_of,
 )
 
-__all__ = ["Outcome", "server13"]
+__all__ = ["server13"]
 
 _RANDOM_LENGTH: Final = 32
-_LONGEST_LABEL: Final = 255 - len("tls13 ")  # RFC 8446 §7.1
-_SIGNED_BY_SERVER: Final = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"  # RFC 8446 §4.4.3
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What remains of a handshake when its coroutine, and the secrets in its frame, are gone."""
-
-    negotiated: Negotiated
-    suite: Suite
-    exporter_secret: bytes = field(repr=False)
-    """For RFC 8446 §7.5.  Not derived on demand: the master secret that it comes from would have to be kept, and
-    with it the keys of all that was ever sent, past every KeyUpdate."""
-    resumption_secret: bytes = field(default=b"", repr=False)
-    """What the tickets' keys come from (RFC 8446 §4.6.1); empty when none are to be issued."""
-    session_created: int | None = None
-    """When the resumed session was created; None after a full handshake."""
-
-    def export(self, label: str, context: bytes, length: int) -> bytes:
-        """Keying material (RFC 8446 §7.5); raises LocalError for a label or length that cannot be."""
-        encoded = label.encode("ascii", "replace")
-        if not label.isascii() or not 0 < len(encoded) <= _LONGEST_LABEL:
-            msg = f"an exporter's label has 1 to {_LONGEST_LABEL} ASCII characters"
-            raise LocalError(msg)
-        longest = 255 * self.suite.hash.digest_size  # RFC 5869 §2.3
-        if not 0 < length <= longest:
-            msg = f"an exporter gives 1 to {longest} bytes, and not {length}"
-            raise LocalError(msg)
-        return export(self.exporter_secret, self.suite.hash, encoded, context, length)
+_LARGEST_RECORD: Final = (1 << 14) + 1  # bytes of plaintext and its type (RFC 8449 §4)
+_CERTIFICATES_ALONE: Final = (CertificateType.x509,)
 
 
 async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -> Outcome:
@@ -111,23 +111,19 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     if not retried:
         send_change_cipher_spec(hello, channel)
 
-    secrets = Secrets(hello, config)
-    if resumption is None:
-        handshake_secret = EarlySecret.handshake_secret_without_psk(suite.hash, shared_secret)
-    else:
-        handshake_secret = resumption.early_secret.handshake_secret(shared_secret)
+    secrets = Secrets(hello.random, config.key_log)
+    handshake_secret = mix_in(shared_secret, resumption, suite)
     client_traffic, server_traffic = secrets.handshake(handshake_secret, transcript)
     channel.install_write_key(suite, server_traffic)
     channel.install_read_key(suite, client_traffic)
 
-    flight = config.encrypted_extensions[hello.server_name is not None, protocol]
+    if hello.record_size_limit is not None:
+        channel.limit_records(ours=config.record_size_limit or _LARGEST_RECORD, theirs=hello.record_size_limit)
+    extensions = encrypted_extensions(hello, protocol, proof, config)
+    transcript.add(extensions)
+    channel.send(extensions)
     if proof is not None:
-        flight += proof.credential.certificate_message
-    transcript.add(flight)
-    channel.send(flight)
-    if proof is not None:
-        await prove(proof, transcript, channel)
-
+        await show_certificate(proof, hello, config, transcript, channel)
     server_finished = Finished(server_traffic.finished(transcript.digest())).encode()
     transcript.add(server_finished)
     channel.send(server_finished)
@@ -136,30 +132,32 @@ async def server13(hello: ClientHello, config: ServerConfig, channel: Channel) -
     client_application, server_application, exporter_secret = secrets.application(master_secret, transcript)
     channel.install_write_key(suite, server_application)
 
+    peer = None
+    if proof is not None and config.certificate_request is not None:
+        peer = await authenticate_client(hello, config, transcript)
     client_finished = await expect(Finished)
     check_finished(client_finished, client_traffic, transcript)
     channel.install_read_key(suite, client_application)
 
-    resumption_secret = b""
-    if config.sealing_keys is not None and accepts_tickets(hello):
-        transcript.add(client_finished.raw)
-        resumption_secret = master_secret.resumption(transcript.digest())
+    transcript.add(client_finished.raw)
+    negotiated = Negotiated(
+        version=ProtocolVersion.TLSv1_3,
+        cipher_suite=suite.code,
+        group=group.code,
+        signature_scheme=None if proof is None else SCHEMES[proof.scheme].code,
+        alpn=None if protocol is None else config.protocols[protocol],
+        server_name=hello.server_name,
+        resumed=resumption is not None,
+        retried=retried,
+        credential=None if proof is None else proof.credential,
+        peer=peer,
+        offered_alpn=hello.application_layer_protocol_negotiation or (),
+        ja4=ja4(hello) if config.fingerprint else None,
+    )
+    await check_authorisation(negotiated, config)
+    secret = master_secret.resumption(transcript.digest()) if gives_tickets(hello, config) else b""
     return Outcome(
-        Negotiated(
-            version=ProtocolVersion.TLSv1_3,
-            cipher_suite=suite.code,
-            group=group.code,
-            signature_scheme=None if proof is None else SCHEMES[proof.scheme].code,
-            alpn=None if protocol is None else config.protocols[protocol],
-            server_name=hello.server_name,
-            resumed=resumption is not None,
-            retried=retried,
-            credential=None if proof is None else proof.credential,
-        ),
-        suite,
-        exporter_secret,
-        resumption_secret,
-        None if resumption is None else resumption.session.created,
+        negotiated, suite, config, exporter_secret, secret, None if resumption is None else resumption.session.created
     )
 
 
@@ -209,18 +207,52 @@ def send_change_cipher_spec(hello: ClientHello, channel: Channel) -> None:
         channel.send_change_cipher_spec()
 
 
-class Proof(NamedTuple):
-    """What we prove our name with where there is no pre-shared key."""
+def mix_in(shared_secret: bytes, resumption: Resumption | None, suite: Suite) -> HandshakeSecret:
+    """The (EC)DHE secret joins that of the resumed session, if there is one (RFC 8446 §7.1)."""
+    if resumption is None:
+        return EarlySecret.handshake_secret_without_psk(suite.hash, shared_secret)
+    return resumption.early_secret.handshake_secret(shared_secret)
 
-    credential: Credential
-    scheme: int
-    """The signature scheme."""
+
+def encrypted_extensions(
+    hello: ClientHello, protocol: bytes | None, proof: Proof | None, config: ServerConfig
+) -> bytes:
+    """The EncryptedExtensions (RFC 8446 §4.3.1)."""
+    named = hello.server_name is not None
+    client_type = negotiate.client_certificate_type(hello, config)
+    server_type = None
+    if hello.server_certificate_type is not None and proof is not None:
+        server_type = proof.credential.certificate_type
+    if hello.record_size_limit is None and client_type is None and server_type is None:
+        return config.encrypted_extensions[named, protocol]
+    return EncryptedExtensions(
+        server_name=named or None,
+        application_layer_protocol_negotiation=protocol,
+        record_size_limit=hello.record_size_limit and (config.record_size_limit or _LARGEST_RECORD),
+        client_certificate_type=client_type,
+        server_certificate_type=server_type,
+    ).encode()
+
+
+async def show_certificate(
+    proof: Proof, hello: ClientHello, config: ServerConfig, transcript: Transcript, channel: Channel
+) -> None:
+    """Our Certificate and CertificateVerify, and before them the wish to see the client's (RFC 8446 §4.3.2-4.4.3)."""
+    accepts = PeerAccepts(bool(hello.status_request), hello.compress_certificate or ())
+    flight = (config.certificate_request or b"") + await certificate_message(proof.credential, accepts, config)
+    transcript.add(flight)
+    channel.send(flight)
+    await prove(proof, SIGNED_BY_SERVER, transcript, channel)
 
 
 async def choose_proof(hello: ClientHello, config: ServerConfig) -> Proof:
     """The credential, and what it signs with (RFC 8446 §4.4.2.2)."""
     negotiate.check_certificate_extensions(hello)
     credential = await select_credential(hello, config)
+    if credential.certificate_type not in (hello.server_certificate_type or _CERTIFICATES_ALONE):
+        kind = name_of(CertificateType, credential.certificate_type)
+        msg = f"the client does not take a {kind}, which is all that we have for it (RFC 7250 §4.2)"
+        raise UnsupportedCertificate(msg)
     return Proof(credential, negotiate.signature_scheme(hello, credential, config))
 
 
@@ -231,16 +263,12 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
         raise MissingExtension(msg)
     if len(config.credential_list) == 1:
         return config.credential_list[0]
-    info = ClientHelloInfo(
-        server_name=hello.server_name,
-        alpn=hello.application_layer_protocol_negotiation or (),
-        signature_schemes=hello.signature_algorithms or (),
-        cipher_suites=hello.cipher_suites,
-        groups=hello.supported_groups or (),
-    )
+    info = negotiate.client_hello_info(hello)
     if config.resolve is None:
         acceptable = tuple(scheme for scheme in info.signature_schemes if scheme in config.schemes)
-        credential = select(config.credential_list, replace(info, signature_schemes=acceptable))
+        types = hello.server_certificate_type or _CERTIFICATES_ALONE
+        usable = [credential for credential in config.credential_list if credential.certificate_type in types]
+        credential = select(usable or config.credential_list, replace(info, signature_schemes=acceptable))
         if credential is None:
             msg = "the client accepts no signature scheme of our credentials (RFC 8446 §4.4.2.2)"
             raise NoCommonSignatureScheme(msg)
@@ -255,64 +283,23 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
     return resolved
 
 
-async def prove(proof: Proof, transcript: Transcript, channel: Channel) -> None:
-    """The CertificateVerify: a signature over all that was said (RFC 8446 §4.4.3)."""
-    content = _SIGNED_BY_SERVER + transcript.digest()
-    signature = await ask("the signing key", proof.credential.signing_key.sign, proof.scheme, content)
-    if not isinstance(signature, bytes):
-        msg = f"the signing key returned a {type(signature).__name__}, and no bytes"
-        raise CallbackError(msg)
-    certificate_verify = CertificateVerify(proof.scheme, signature).encode()
-    transcript.add(certificate_verify)
-    channel.send(certificate_verify)
+async def authenticate_client(hello: ClientHello, config: ServerConfig, transcript: Transcript) -> PeerIdentity | None:
+    """Who the client proves to be; None for one without a certificate, where that is allowed (RFC 8446 §4.4.2.4)."""
+    message: Certificate | CompressedCertificate = await expect(Certificate, CompressedCertificate)
+    transcript.add(message.raw)
+    certificate = read_certificate(message, (), config)
+    if not certificate.certificate_list:
+        if config.client_auth is ClientAuth.REQUIRED:
+            msg = "the client shows no certificate, and ServerConfig.client_auth is REQUIRED (RFC 8446 §4.4.2.4)"
+            raise CertificateRequired(msg)
+        return None
+    peer = await verify_peer(certificate, negotiate.client_certificate_type(hello, config), None, config)
+    proof = await expect(CertificateVerify)
+    check_signature(proof, peer, SIGNED_BY_CLIENT, transcript, config.schemes)
+    transcript.add(proof.raw)
+    return peer
 
 
-def check_finished(finished: Finished, traffic: TrafficSecret, transcript: Transcript) -> None:
-    """The peer saw the same handshake as we did (RFC 8446 §4.4.4)."""
-    expected = traffic.finished(transcript.digest())
-    if len(finished.verify_data) != len(expected):
-        msg = f"a Finished of {len(finished.verify_data)} bytes, where the hash has {len(expected)}"
-        raise DecodeError(msg)
-    if not hmac.compare_digest(finished.verify_data, expected):
-        msg = "the Finished does not verify: the peer saw another handshake (RFC 8446 §4.4.4)"
-        raise DecryptError(msg)
-
-
-class Secrets:
-    """The traffic secrets of one handshake, each written to the key log, if there is one, as it comes."""
-
-    __slots__ = ("_key_log", "_random")
-
-    def __init__(self, hello: ClientHello, config: ServerConfig) -> None:
-        self._random = hello.random
-        self._key_log = config.key_log
-
-    def handshake(self, secret: HandshakeSecret, transcript: Transcript) -> tuple[TrafficSecret, TrafficSecret]:
-        """The client's and the server's handshake traffic secrets."""
-        digest = transcript.digest()
-        client = secret.client_handshake_traffic(digest)
-        server = secret.server_handshake_traffic(digest)
-        if self._key_log is not None:
-            self._log("CLIENT_HANDSHAKE_TRAFFIC_SECRET", client.value)
-            self._log("SERVER_HANDSHAKE_TRAFFIC_SECRET", server.value)
-        return client, server
-
-    def application(self, secret: MasterSecret, transcript: Transcript) -> tuple[TrafficSecret, TrafficSecret, bytes]:
-        """The client's and the server's application traffic secrets, and the exporter's."""
-        digest = transcript.digest()
-        client = secret.client_application_traffic(digest)
-        server = secret.server_application_traffic(digest)
-        exporter = secret.exporter(digest)
-        if self._key_log is not None:
-            self._log("CLIENT_TRAFFIC_SECRET_0", client.value)
-            self._log("SERVER_TRAFFIC_SECRET_0", server.value)
-            self._log("EXPORTER_SECRET", exporter)
-        return client, server, exporter
-
-    def _log(self, label: str, secret: bytes) -> None:
-        try:
-            if self._key_log is not None:
-                self._key_log(label, self._random, secret)
-        except Exception as error:
-            msg = f"the key log failed: {error!r}"
-            raise CallbackError(msg) from error
+def gives_tickets(hello: ClientHello, config: ServerConfig) -> bool:
+    """Whether the client is to get tickets (RFC 8446 §4.6.1)."""
+    return config.sealing_keys is not None and accepts_tickets(hello)

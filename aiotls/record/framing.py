@@ -126,11 +126,11 @@ def _unknown_type(header: bytes) -> UnexpectedMessage:
 class Reassembler:
     """Puts handshake messages together that records carry in parts, and takes apart records that carry several."""
 
-    __slots__ = ("_limit", "buffer")
+    __slots__ = ("buffer", "limit")
 
     def __init__(self, limit: int) -> None:
-        """*limit* is the most that a message may have, in bytes, header included."""
-        self._limit = limit
+        self.limit = limit
+        """The most that a message may have, in bytes, header included."""
         self.buffer = bytearray()
         """Bytes of messages that were not handed out."""
 
@@ -147,8 +147,8 @@ class Reassembler:
         if len(buffer) < _MESSAGE_HEADER:
             return None
         size = _MESSAGE_HEADER + int.from_bytes(buffer[1:_MESSAGE_HEADER], "big")
-        if size > self._limit:
-            msg = f"a handshake message of {size} bytes, where {self._limit} are allowed"
+        if size > self.limit:
+            msg = f"a handshake message of {size} bytes, where {self.limit} are allowed"
             raise IllegalParameter(msg)
         if len(buffer) < size:
             return None

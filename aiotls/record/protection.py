@@ -23,15 +23,17 @@ _FULL_HEADER: Final = _PROTECTED + (MAX_PLAINTEXT + _OVERHEAD).to_bytes(2, "big"
 class OpeningKey:
     """Opens the peer's records, in their order."""
 
-    __slots__ = ("_aead", "_iv", "secret", "sequence", "suite")
+    __slots__ = ("_aead", "_iv", "limit", "secret", "sequence", "suite")
 
-    def __init__(self, suite: Suite, secret: TrafficSecret) -> None:
+    def __init__(self, suite: Suite, secret: TrafficSecret, limit: int = MAX_PLAINTEXT + 1) -> None:
+        """*limit* is the most inner plaintext that a record may hold, in bytes (RFC 8446 §5.2, RFC 8449 §4)."""
         key, iv = secret.key_and_iv(suite)
         self._aead: AEAD = suite.aead(key)
         self._iv = int.from_bytes(iv, "big")
         self.suite = suite
         self.secret = secret
         self.sequence = 0
+        self.limit = limit
 
     def open(self, header: Buffer, payload: Buffer) -> tuple[int, bytes]:
         """The content type and content of a protected record.
@@ -44,8 +46,8 @@ class OpeningKey:
             msg = f"record {self.sequence} does not authenticate (RFC 8446 §5.2)"
             raise BadRecordMAC(msg) from None
         self.sequence += 1
-        if len(inner) > MAX_PLAINTEXT + 1:
-            msg = f"a record of {len(inner)} bytes of inner plaintext (RFC 8446 §5.2)"
+        if len(inner) > self.limit:
+            msg = f"a record of {len(inner)} bytes of inner plaintext, where {self.limit} are allowed (RFC 8446 §5.2)"
             raise RecordOverflow(msg)
         if inner and inner[-1] == _APPLICATION_DATA:
             return _APPLICATION_DATA, inner[:-1]
@@ -53,7 +55,7 @@ class OpeningKey:
 
     def updated(self) -> "OpeningKey":
         """The key of the next generation (RFC 8446 §7.2)."""
-        return OpeningKey(self.suite, self.secret.updated())
+        return OpeningKey(self.suite, self.secret.updated(), self.limit)
 
 
 def _unpad(inner: bytes) -> tuple[int, bytes]:
@@ -78,12 +80,13 @@ class SealingKey:
         self.secret = secret
         self.sequence = 0
 
-    def seal(self, content_type: int, content: Buffer) -> bytes:
-        """One record; *content* has at most MAX_PLAINTEXT bytes."""
-        header = _PROTECTED + (len(content) + _OVERHEAD).to_bytes(2, "big")
+    def seal(self, content_type: int, content: Buffer, zeros: int = 0) -> bytes:
+        """One record; *content* and *zeros* of padding (RFC 8446 §5.4) have at most MAX_PLAINTEXT bytes together."""
+        header = _PROTECTED + (len(content) + zeros + _OVERHEAD).to_bytes(2, "big")
         nonce = (self.sequence ^ self._iv).to_bytes(12, "big")
         self.sequence += 1
-        inner = b"".join((content, bytes((content_type,))))
+        type_and_padding = bytes((content_type,)) + bytes(zeros) if zeros else bytes((content_type,))
+        inner = b"".join((content, type_and_padding))
         return header + self._aead.encrypt(nonce, inner, header)
 
     def seal_full_records(self, data: memoryview) -> bytearray:

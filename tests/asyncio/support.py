@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aiotls import ServerConfig
+from aiotls import ServerConfig, ServerConnection
 from aiotls.asyncio.stream import TLSProtocol, TLSTransport
 from aiotls.testing.peer import ScriptedClient
 
@@ -262,7 +262,7 @@ class Wire(asyncio.Transport):
 
 
 def protocol_of(config: ServerConfig, factory: Callable[[], asyncio.BaseProtocol]) -> TLSProtocol:
-    return TLSProtocol(asyncio.get_running_loop(), config, factory, handshake_timeout=60)
+    return TLSProtocol(asyncio.get_running_loop(), ServerConnection(config), factory, handshake_timeout=60)
 
 
 def open_wire(config: ServerConfig, application: asyncio.BaseProtocol) -> Wire:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import pytest
 
 import aiotls
-from aiotls import ClientHelloInfo, Credential, ServerConfig
+from aiotls import Credential, ServerConfig
 from aiotls.errors import (
     AlertDescription,
     CallbackError,
@@ -19,7 +19,7 @@ from aiotls.errors import (
     TruncationError,
     UnrecognizedName,
 )
-from aiotls.trust.credentials import PrivateKeySigner
+from aiotls.trust.credentials import ClientHelloInfo, PrivateKeySigner
 from tests.asyncio.support import Peer, Recorder, Recorders, Reports, Wire, port_of, protocol_of, turn
 
 OnClose = Callable[[Any], None]

@@ -23,6 +23,7 @@ from aiotls.errors import (
     TruncationError,
     UnexpectedMessage,
 )
+from aiotls.negotiated import Negotiated
 from aiotls.testing.ca import LocalCA
 from aiotls.wire.registries import CipherSuite, NamedGroup, ProtocolVersion
 from tests.asyncio.support import Connected, Peer, Recorder, Recorders, Reports, port_of
@@ -69,7 +70,7 @@ async def test_server_serves_on_the_paved_path(
     ca: LocalCA, tmp_path: Path, client_context: ssl.SSLContext, on_close: OnClose
 ) -> None:
     certfile, keyfile = ca.issue("localhost").write(tmp_path)
-    seen: list[aiotls.Negotiated] = []
+    seen: list[Negotiated] = []
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(writer.get_extra_info("tls"))

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from aiotls import Negotiated, ServerConfig
+from aiotls import ServerConfig
 from aiotls.asyncio.ssl_object import SSLObjectView
 from aiotls.errors import LocalError
+from aiotls.negotiated import Negotiated
 from tests.asyncio.support import Connected, Recorder, Wire
 
 

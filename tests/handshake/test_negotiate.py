@@ -20,7 +20,7 @@ from aiotls.errors import (
     NoCommonVersion,
 )
 from aiotls.handshake import negotiate
-from aiotls.handshake.negotiate import Negotiated
+from aiotls.negotiated import Negotiated
 from aiotls.testing.ca import LocalCA
 from aiotls.testing.peer import HelloFields, ScriptedClient
 from aiotls.wire.extensions import OfferedPsks, PskIdentity

@@ -15,7 +15,7 @@ from aiotls import ServerConfig, ServerConnection, TicketKeys
 from aiotls.crypto.schedule13 import EarlySecret
 from aiotls.crypto.suites import SUITES
 from aiotls.errors import AlertDescription, DecryptError, IllegalParameter, LocalError, MissingExtension
-from aiotls.handshake.negotiate import Negotiated
+from aiotls.negotiated import Negotiated
 from aiotls.sessions.session import Session
 from aiotls.testing.ca import LocalCA
 from aiotls.testing.peer import HelloFields, ScriptedClient

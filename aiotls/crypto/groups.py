@@ -42,6 +42,8 @@ class Group:
     """The server's answer to the client's share: its own share, and the shared secret."""
     server_share_length: int
     """Bytes of the server's share."""
+    hybrid: bool = False
+    """Whether a key exchange that withstands quantum computers is part of it."""
 
 
 def _wrong_share(group: NamedGroup, why: str) -> IllegalParameter:
@@ -144,6 +146,7 @@ GROUPS: dict[int, Group] = {
             _X25519MLKEM768Share,
             _respond_x25519mlkem768,
             _MLKEM768_CIPHERTEXT + _X25519_PUBLIC,
+            hybrid=True,
         ),
         _diffie_hellman(NamedGroup.x25519, _X25519Share, _X25519_PUBLIC),
         _diffie_hellman(NamedGroup.secp256r1, lambda: _CurveShare(NamedGroup.secp256r1, ec.SECP256R1()), 65),

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from aiotls.errors import DecodeError, IllegalParameter, UnsupportedExtension
 from aiotls.wire.codec import Reader, Writer
-from aiotls.wire.registries import ExtensionType, NameType, name_of
+from aiotls.wire.registries import CertificateStatusType, ExtensionType, NameType, name_of
 
 __all__ = [
     "EXTENSIONS",
+    "SMALLEST_RECORD_SIZE_LIMIT",
     "Carrier",
     "Extension",
     "Form",
@@ -32,6 +33,10 @@ __all__ = [
     "parse_extensions",
     "serialise_extensions",
 ]
+
+
+SMALLEST_RECORD_SIZE_LIMIT = 64
+"""Bytes; a peer may not ask for smaller records (RFC 8449 §4)."""
 
 
 class Carrier(enum.StrEnum):
@@ -262,6 +267,72 @@ def _serialise_offered_psks(offered: OfferedPsks) -> bytes:
     return Writer().opaque16(identities.getvalue()).opaque16(binders.getvalue()).getvalue()
 
 
+# What every client sends that wants a stapled response: of any responder, with no extensions.
+_ANY_OCSP_RESPONSE = bytes((CertificateStatusType.ocsp, 0, 0, 0, 0))
+
+
+def _parse_status_request(data: bytes) -> bool | None:
+    """Whether an OCSP response is wanted; the hints that may be with it change nothing for us (RFC 6066 §8)."""
+    if data == _ANY_OCSP_RESPONSE:
+        return True
+    reader = Reader(data, "status_request")
+    if reader.uint8() != CertificateStatusType.ocsp:
+        return None  # the form of other kinds is theirs to know
+    reader.opaque16()
+    reader.opaque16()
+    reader.finish()
+    return True
+
+
+def _parse_certificate_status(data: bytes) -> bytes:
+    reader = Reader(data, "status_request")
+    status_type, response = reader.uint8(), reader.opaque24(1)
+    reader.finish()
+    if status_type != CertificateStatusType.ocsp:  # RFC 8446 §4.4.2.1
+        msg = f"a certificate status of type {status_type}, where OCSP was asked for (RFC 6066 §8)"
+        raise IllegalParameter(msg)
+    return response
+
+
+def _serialise_certificate_status(response: bytes) -> bytes:
+    return Writer().uint8(CertificateStatusType.ocsp).opaque24(response).getvalue()
+
+
+def _parse_algorithms(data: bytes) -> tuple[int, ...]:
+    if not data or data[0] != len(data) - 1:
+        raise _wrong_length("compress_certificate")
+    return parse_uint16s(data, 1, len(data) - 1, "compress_certificate")
+
+
+def _parse_certificate_types(data: bytes) -> tuple[int, ...]:
+    if len(data) < 2 or data[0] != len(data) - 1:
+        raise _wrong_length("a list of certificate types")
+    return tuple(data[1:])
+
+
+def _parse_record_size_limit(data: bytes) -> int:
+    if len(data) != 2:
+        raise _wrong_length("record_size_limit")
+    limit = data[0] << 8 | data[1]
+    if limit < SMALLEST_RECORD_SIZE_LIMIT:
+        msg = f"a record_size_limit of {limit} bytes, below {SMALLEST_RECORD_SIZE_LIMIT} (RFC 8449 §4)"
+        raise IllegalParameter(msg)
+    return limit
+
+
+def _parse_oid_filters(reader: Reader) -> tuple[tuple[bytes, bytes], ...]:
+    entries = reader.vector16()
+    filters = []
+    while entries:
+        filters.append((entries.opaque8(1), entries.opaque16()))
+    return tuple(filters)
+
+
+def _serialise_oid_filters(filters: Iterable[tuple[bytes, bytes]]) -> bytes:
+    entries = b"".join(Writer().opaque8(oid).opaque16(values).getvalue() for oid, values in filters)
+    return Writer().opaque16(entries).getvalue()
+
+
 def _whole(read: Callable[[Reader], object], what: str) -> Callable[[bytes], object]:
     """Parse the whole extension by one step of a Reader."""
 
@@ -323,6 +394,11 @@ _SCHEMES = _uint16_list("signature_algorithms")
 _SCHEMES_CERT = _uint16_list("signature_algorithms_cert")
 _GROUPS = _uint16_list("supported_groups")
 _COOKIE = _opaque16("cookie")
+_STATUS_REQUEST = Form(_parse_status_request, lambda _: _ANY_OCSP_RESPONSE)
+_ALGORITHMS = Form(_parse_algorithms, lambda values: Writer().opaque8(_uint16s(values)).getvalue())
+_RECORD_SIZE_LIMIT = Form(_parse_record_size_limit, lambda limit: limit.to_bytes(2, "big"))
+_CERTIFICATE_TYPES = Form(_parse_certificate_types, lambda types: Writer().opaque8(bytes(types)).getvalue())
+_CERTIFICATE_TYPE = Form(_whole(Reader.uint8, "certificate type"), lambda kind: bytes((kind,)))
 
 # --- The table ---------------------------------------------------------------------------------------------------
 
@@ -376,6 +452,30 @@ EXTENSIONS: dict[int, Extension] = {
         ),
         Extension(  # §4.2.4
             ExtensionType.certificate_authorities, {Carrier.CH: _AUTHORITIES, Carrier.CR: _AUTHORITIES}
+        ),
+        Extension(  # §4.2.5
+            ExtensionType.oid_filters,
+            {Carrier.CR: Form(_whole(_parse_oid_filters, "oid_filters"), _serialise_oid_filters)},
+        ),
+        Extension(  # RFC 6066 §8, RFC 8446 §4.4.2.1
+            ExtensionType.status_request,
+            {
+                Carrier.CH: _STATUS_REQUEST,
+                Carrier.CR: _STATUS_REQUEST,
+                Carrier.CT: Form(_parse_certificate_status, _serialise_certificate_status),
+            },
+        ),
+        Extension(  # RFC 8879 §3
+            ExtensionType.compress_certificate, {Carrier.CH: _ALGORITHMS, Carrier.CR: _ALGORITHMS}
+        ),
+        Extension(  # RFC 8449 §4
+            ExtensionType.record_size_limit, {Carrier.CH: _RECORD_SIZE_LIMIT, Carrier.EE: _RECORD_SIZE_LIMIT}
+        ),
+        Extension(  # RFC 7250 §3
+            ExtensionType.client_certificate_type, {Carrier.CH: _CERTIFICATE_TYPES, Carrier.EE: _CERTIFICATE_TYPE}
+        ),
+        Extension(  # RFC 7250 §3
+            ExtensionType.server_certificate_type, {Carrier.CH: _CERTIFICATE_TYPES, Carrier.EE: _CERTIFICATE_TYPE}
         ),
         Extension(ExtensionType.post_handshake_auth, {Carrier.CH: _flag("post_handshake_auth")}),  # §4.2.6
         Extension(  # §4.2.11; in a ClientHello it must come last, and so it does here
@@ -444,13 +544,24 @@ def _check_place(code: int, carrier: Carrier, offered: Container[int], *, answer
     raise UnsupportedExtension(msg)
 
 
-def serialise_extensions(message: object, carrier: Carrier) -> bytes:
-    """The extensions block, length included, of the values that *message* holds for *carrier*."""
+def serialise_extensions(
+    message: object, carrier: Carrier, order: Iterable[int] = (), raw: Mapping[int, bytes] | None = None
+) -> bytes:
+    """The extensions block, length included, of the values that *message* holds for *carrier*.
+
+    Those in *order* come first, as it says; *raw* is the content of those that are in it and in no table.
+    """
+    forms = _FORMS[carrier]
     parts = b""
-    for code, (attribute, form) in _FORMS[carrier].items():
-        value = getattr(message, attribute)
-        if value is not None:
+    for code in (*order, *(code for code in forms if code not in order)) if order else forms:
+        if code in forms:
+            attribute, form = forms[code]
+            value = getattr(message, attribute)
+            if value is None:
+                continue
             data = form.serialise(value)
-            parts += (code << 16 | len(data)).to_bytes(4, "big")
-            parts += data
+        else:
+            data = (raw or {})[code]
+        parts += (code << 16 | len(data)).to_bytes(4, "big")
+        parts += data
     return len(parts).to_bytes(2, "big") + parts

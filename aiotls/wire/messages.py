@@ -1,4 +1,4 @@
-"""The handshake messages of TLS 1.3 (RFC 8446 §4), one class each, under the RFC's names.
+"""The handshake messages of TLS 1.3 (RFC 8446 §4, RFC 8879), one class each, under the RFC's names.
 
 `parse` takes a whole message, its four-byte header included, and keeps it as `raw`, for that is what enters the
 transcript; `encode` gives such a whole message.  An extension that is absent is None.
@@ -7,7 +7,7 @@ Parsing checks form only: what a message must be in itself.  What it must be her
 what went before) is checked where the handshake is told, in `aiotls.handshake`.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -37,6 +37,7 @@ __all__ = [
     "CertificateRequest",
     "CertificateVerify",
     "ClientHello",
+    "CompressedCertificate",
     "EncryptedExtensions",
     "EndOfEarlyData",
     "Finished",
@@ -104,9 +105,14 @@ class ClientHello:
     early_data: bool | None = None
     certificate_authorities: tuple[bytes, ...] | None = None
     post_handshake_auth: bool | None = None
+    status_request: bool | None = None
+    compress_certificate: tuple[int, ...] | None = None
+    record_size_limit: int | None = None
+    client_certificate_type: tuple[int, ...] | None = None
+    server_certificate_type: tuple[int, ...] | None = None
     pre_shared_key: OfferedPsks | None = None
     extensions: dict[int, bytes] = field(default_factory=dict, compare=False)
-    """Every extension as it came, in the peer's order."""
+    """Every extension as it came, in the peer's order; in a hello of ours, those that are in no table."""
     raw: bytes = field(default=b"", compare=False, repr=False)
 
     handshake_type: ClassVar[HandshakeType] = HandshakeType.client_hello
@@ -143,12 +149,12 @@ class ClientHello:
             **values,
         )
 
-    def encode(self) -> bytes:
-        """The whole message."""
+    def encode(self, order: Sequence[int] = ()) -> bytes:
+        """The whole message, with the extensions in this order as far as it goes; pre_shared_key must be last."""
         suites = b"".join(suite.to_bytes(2, "big") for suite in self.cipher_suites)
         body = Writer().uint16(self.legacy_version).opaque(self.random).opaque8(self.legacy_session_id)
         body.opaque16(suites).opaque8(self.legacy_compression_methods)
-        body.opaque(serialise_extensions(self, Carrier.CH))
+        body.opaque(serialise_extensions(self, Carrier.CH, order, self.extensions))
         return _encode(self.handshake_type, body.getvalue())
 
     def without_binders(self) -> bytes:
@@ -266,6 +272,9 @@ class EncryptedExtensions:
     supported_groups: tuple[int, ...] | None = None
     application_layer_protocol_negotiation: bytes | None = None
     early_data: bool | None = None
+    record_size_limit: int | None = None
+    client_certificate_type: int | None = None
+    server_certificate_type: int | None = None
     raw: bytes = field(default=b"", compare=False, repr=False)
 
     handshake_type: ClassVar[HandshakeType] = HandshakeType.encrypted_extensions
@@ -291,6 +300,9 @@ class CertificateRequest:
     signature_algorithms: tuple[int, ...] | None = None
     signature_algorithms_cert: tuple[int, ...] | None = None
     certificate_authorities: tuple[bytes, ...] | None = None
+    oid_filters: tuple[tuple[bytes, bytes], ...] | None = None
+    status_request: bool | None = None
+    compress_certificate: tuple[int, ...] | None = None
     raw: bytes = field(default=b"", compare=False, repr=False)
 
     handshake_type: ClassVar[HandshakeType] = HandshakeType.certificate_request
@@ -311,9 +323,11 @@ class CertificateRequest:
 
 @dataclass(slots=True)
 class CertificateEntry:
-    """One certificate of the chain, in DER, with what the server says about it (RFC 8446 §4.4.2)."""
+    """One certificate of the chain, in DER, with what the sender says about it (RFC 8446 §4.4.2)."""
 
     cert_data: bytes
+    status_request: bytes | None = field(default=None, repr=False)
+    """The OCSP response (RFC 8446 §4.4.2.1)."""
 
 
 @dataclass(slots=True)
@@ -335,17 +349,42 @@ class Certificate:
         chain = []
         while entries:
             cert_data = entries.opaque24(1)
-            parse_extensions(entries.opaque16(), Carrier.CT, offered)
-            chain.append(CertificateEntry(cert_data))
+            values = parse_extensions(entries.opaque16(), Carrier.CT, offered)[1]
+            chain.append(CertificateEntry(cert_data, **values))
         return cls(context, tuple(chain), raw)
 
     def encode(self) -> bytes:
         """The whole message."""
         entries = Writer()
         for entry in self.certificate_list:
-            entries.opaque24(entry.cert_data).opaque16(b"")
+            entries.opaque24(entry.cert_data).opaque(serialise_extensions(entry, Carrier.CT))
         body = Writer().opaque8(self.certificate_request_context).opaque24(entries.getvalue())
         return _encode(self.handshake_type, body.getvalue())
+
+
+@dataclass(slots=True)
+class CompressedCertificate:
+    """A Certificate message, its header left out, in compressed form (RFC 8879 §4)."""
+
+    algorithm: int
+    uncompressed_length: int
+    compressed_certificate_message: bytes
+    raw: bytes = field(default=b"", compare=False, repr=False)
+
+    handshake_type: ClassVar[HandshakeType] = HandshakeType.compressed_certificate
+
+    @classmethod
+    def parse(cls, raw: bytes, offered: Container[int] = ()) -> Self:  # noqa: ARG003 - bears no extensions
+        """Parse a whole message."""
+        body = _body(raw, "CompressedCertificate")
+        message = cls(body.uint16(), body.uint24(), body.opaque24(1), raw)
+        body.finish()
+        return message
+
+    def encode(self) -> bytes:
+        """The whole message."""
+        body = Writer().uint16(self.algorithm).uint24(self.uncompressed_length)
+        return _encode(self.handshake_type, body.opaque24(self.compressed_certificate_message).getvalue())
 
 
 @dataclass(slots=True)
@@ -478,6 +517,7 @@ MESSAGES: dict[int, type[HandshakeMessage]] = {
         EncryptedExtensions,
         Certificate,
         CertificateRequest,
+        CompressedCertificate,
         CertificateVerify,
         Finished,
         KeyUpdate,

@@ -11,6 +11,7 @@ from typing import Self
 
 __all__ = [
     "HELLO_RETRY_REQUEST_RANDOM",
+    "CertificateStatusType",
     "CertificateType",
     "CipherSuite",
     "ContentType",
@@ -55,7 +56,7 @@ class ContentType(_CodePoint):
 
 
 class HandshakeType(_CodePoint):
-    """The kinds of handshake message (RFC 8446 §4)."""
+    """The kinds of handshake message (RFC 8446 §4, RFC 8879 §4)."""
 
     client_hello = 1
     server_hello = 2
@@ -67,6 +68,7 @@ class HandshakeType(_CodePoint):
     certificate_verify = 15
     finished = 20
     key_update = 24
+    compressed_certificate = 25
     message_hash = 254
 
 
@@ -173,6 +175,12 @@ class KeyUpdateRequest(_CodePoint):
 
     update_not_requested = 0
     update_requested = 1
+
+
+class CertificateStatusType(_CodePoint):
+    """How a certificate's status is told (RFC 6066 §8)."""
+
+    ocsp = 1
 
 
 class CertificateType(_CodePoint):

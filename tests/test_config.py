@@ -165,7 +165,7 @@ def test_resolver_and_list_of_credentials_are_told_apart(credential: Credential)
 
 WRONG: dict[str, list[object]] = {
     "credentials": [None, "cert.pem", 5, (), [], [None], [5]],
-    "policy": ["modern", "", None, 3, []],
+    "policy": ["ancient", "", None, 3, []],
     "cipher_suites": [(), (AES_128, AES_128), (0x9999,), (CipherSuite.TLS_FALLBACK_SCSV,), "AES", ("AES",), 5],
     "groups": [(), (NamedGroup.x25519,) * 2, (NamedGroup.ffdhe2048,), (0x9999,), "x25519", (None,), 5],
     "signature_schemes": [(), (ECDSA, ECDSA), (SignatureScheme.rsa_pkcs1_sha256,), (0x9999,), "ecdsa", 5],

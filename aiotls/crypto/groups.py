@@ -4,7 +4,9 @@ All of them are used through one pair of steps, which a KEM needs and a Diffie-H
 client makes a `KeyShare` and sends its public part; the server *responds* to that with a share of its own and has the
 secret; the client *finishes* with the server's share.  A share that the peer made wrongly raises IllegalParameter.
 
-The hybrid X25519MLKEM768 puts ML-KEM first, in shares and in the secret (draft-ietf-tls-ecdhe-mlkem §3).
+A hybrid is ML-KEM-768 (FIPS 203) beside a Diffie-Hellman group, and safe while either of them is.  Its shares and its
+secret are those of the two, joined (draft-ietf-tls-ecdhe-mlkem §4): X25519MLKEM768 puts ML-KEM first, SecP256r1MLKEM768
+the curve, so that in either the first secret is of an approved algorithm (NIST SP 800-56C §2).
 """
 
 from collections.abc import Callable
@@ -91,24 +93,59 @@ class _CurveShare:
 
 _MLKEM768_PUBLIC = 1184
 _MLKEM768_CIPHERTEXT = 1088
-_X25519_PUBLIC = 32
 
 
-class _X25519MLKEM768Share:
-    """ML-KEM-768 (FIPS 203) beside X25519: safe while either of them is."""
+@dataclass(frozen=True, slots=True)
+class _Hybrid:
+    """How ML-KEM-768 and a Diffie-Hellman group are joined."""
 
-    __slots__ = ("_mlkem", "_x25519", "public")
+    code: NamedGroup
+    generate_classical: Callable[[], KeyShare]
+    classical_length: int
+    """Bytes of either side's Diffie-Hellman share."""
+    mlkem_first: bool
 
-    def __init__(self) -> None:
+    def join(self, mlkem_part: bytes, classical_part: bytes) -> bytes:
+        return mlkem_part + classical_part if self.mlkem_first else classical_part + mlkem_part
+
+    def split(self, share: bytes, mlkem_length: int) -> tuple[bytes, bytes]:
+        """The parts of the peer's share, that of ML-KEM first."""
+        if len(share) != mlkem_length + self.classical_length:
+            raise _wrong_share(self.code, f"has {len(share)} bytes")
+        if self.mlkem_first:
+            return share[:mlkem_length], share[mlkem_length:]
+        return share[self.classical_length :], share[: self.classical_length]
+
+    def generate(self) -> KeyShare:
+        return _HybridShare(self)
+
+    def respond(self, client_share: bytes) -> tuple[bytes, bytes]:
+        encapsulation_key, classical_share = self.split(client_share, _MLKEM768_PUBLIC)
+        try:
+            public = mlkem.MLKEM768PublicKey.from_public_bytes(encapsulation_key)
+        except ValueError:  # FIPS 203 §7.2: the encapsulation key check
+            raise _wrong_share(self.code, "holds no valid encapsulation key") from None
+        classical = self.generate_classical()
+        classical_secret = classical.finish(classical_share)
+        mlkem_secret, ciphertext = public.encapsulate()
+        return self.join(ciphertext, classical.public), self.join(mlkem_secret, classical_secret)
+
+
+class _HybridShare:
+    """The client's half of a hybrid."""
+
+    __slots__ = ("_classical", "_hybrid", "_mlkem", "public")
+
+    def __init__(self, hybrid: _Hybrid) -> None:
+        self._hybrid = hybrid
         self._mlkem = mlkem.MLKEM768PrivateKey.generate()
-        self._x25519 = _X25519Share()
-        self.public = self._mlkem.public_key().public_bytes_raw() + self._x25519.public
+        self._classical = hybrid.generate_classical()
+        self.public = hybrid.join(self._mlkem.public_key().public_bytes_raw(), self._classical.public)
 
     def finish(self, server_share: bytes) -> bytes:
-        if len(server_share) != _MLKEM768_CIPHERTEXT + _X25519_PUBLIC:
-            raise _wrong_share(NamedGroup.X25519MLKEM768, f"has {len(server_share)} bytes")
-        secret = self._mlkem.decapsulate(server_share[:_MLKEM768_CIPHERTEXT])
-        return secret + self._x25519.finish(server_share[_MLKEM768_CIPHERTEXT:])
+        ciphertext, classical_share = self._hybrid.split(server_share, _MLKEM768_CIPHERTEXT)
+        # FIPS 203 §6.3: a wrong ciphertext gives a secret that nobody else has; Finished tells (RFC 8446 §4.4.4).
+        return self._hybrid.join(self._mlkem.decapsulate(ciphertext), self._classical.finish(classical_share))
 
 
 def _respond_by(generate: Callable[[], KeyShare]) -> Callable[[bytes], tuple[bytes, bytes]]:
@@ -121,35 +158,28 @@ def _respond_by(generate: Callable[[], KeyShare]) -> Callable[[bytes], tuple[byt
     return respond
 
 
-def _respond_x25519mlkem768(client_share: bytes) -> tuple[bytes, bytes]:
-    if len(client_share) != _MLKEM768_PUBLIC + _X25519_PUBLIC:
-        raise _wrong_share(NamedGroup.X25519MLKEM768, f"has {len(client_share)} bytes")
-    try:
-        public = mlkem.MLKEM768PublicKey.from_public_bytes(client_share[:_MLKEM768_PUBLIC])
-    except ValueError:  # FIPS 203 §7.2: the encapsulation key check
-        raise _wrong_share(NamedGroup.X25519MLKEM768, "holds no valid encapsulation key") from None
-    x25519 = _X25519Share()
-    x25519_secret = x25519.finish(client_share[_MLKEM768_PUBLIC:])
-    mlkem_secret, ciphertext = public.encapsulate()
-    return ciphertext + x25519.public, mlkem_secret + x25519_secret
-
-
 def _diffie_hellman(code: NamedGroup, generate: Callable[[], KeyShare], share_length: int) -> Group:
     return Group(code, generate, _respond_by(generate), share_length)
 
 
+def _hybrid(code: NamedGroup, classical: Group, *, mlkem_first: bool) -> Group:
+    row = _Hybrid(code, classical.generate, classical.server_share_length, mlkem_first)
+    length = _MLKEM768_CIPHERTEXT + classical.server_share_length
+    return Group(code, row.generate, row.respond, length, hybrid=True)
+
+
+_X25519 = _diffie_hellman(NamedGroup.x25519, _X25519Share, 32)
+_SECP256R1 = _diffie_hellman(NamedGroup.secp256r1, lambda: _CurveShare(NamedGroup.secp256r1, ec.SECP256R1()), 65)
+_SECP384R1 = _diffie_hellman(NamedGroup.secp384r1, lambda: _CurveShare(NamedGroup.secp384r1, ec.SECP384R1()), 97)
+
+# Post-quantum first, and X25519 before the curves that cost more: this order is our preference.
 GROUPS: dict[int, Group] = {
     group.code: group
     for group in (
-        Group(
-            NamedGroup.X25519MLKEM768,
-            _X25519MLKEM768Share,
-            _respond_x25519mlkem768,
-            _MLKEM768_CIPHERTEXT + _X25519_PUBLIC,
-            hybrid=True,
-        ),
-        _diffie_hellman(NamedGroup.x25519, _X25519Share, _X25519_PUBLIC),
-        _diffie_hellman(NamedGroup.secp256r1, lambda: _CurveShare(NamedGroup.secp256r1, ec.SECP256R1()), 65),
-        _diffie_hellman(NamedGroup.secp384r1, lambda: _CurveShare(NamedGroup.secp384r1, ec.SECP384R1()), 97),
+        _hybrid(NamedGroup.X25519MLKEM768, _X25519, mlkem_first=True),
+        _hybrid(NamedGroup.SecP256r1MLKEM768, _SECP256R1, mlkem_first=False),
+        _X25519,
+        _SECP256R1,
+        _SECP384R1,
     )
 }

@@ -12,15 +12,15 @@ it serves.
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from aiotls.crypto import signatures
-from aiotls.crypto.signatures import PrivateKey
+from aiotls.crypto.signatures import PrivateKey, PublicKey
 from aiotls.errors import CertificateError, LocalError
 from aiotls.trust.loading import (
     Source,
@@ -33,16 +33,19 @@ from aiotls.trust.loading import (
     public_key_of,
     subject_of,
 )
+from aiotls.trust.stapling import OCSPStaple
 from aiotls.wire.messages import Certificate, CertificateEntry
-from aiotls.wire.registries import SignatureScheme, name_of
+from aiotls.wire.registries import CertificateType, SignatureScheme, name_of
 
 __all__ = [
+    "CertificateRequestInfo",
     "ClientHelloInfo",
     "Credential",
     "CredentialResolver",
     "PrivateKeySigner",
     "SigningKey",
     "select",
+    "select_for_request",
 ]
 
 
@@ -75,6 +78,11 @@ class PrivateKeySigner:
         self._key = key
         schemes = signatures.schemes_for(key.public_key(), rsa_pss=rsa_pss)
         self._signers = {scheme: signatures.signer(key, scheme) for scheme in schemes}
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public half."""
+        return self._key.public_key()
 
     def __repr__(self) -> str:
         return f"<PrivateKeySigner {kind_of(self._key.public_key())}>"
@@ -118,6 +126,14 @@ class Credential:
     """Whom our own certificate is for, as in RFC 4514; for logs."""
     key_type: str
     """What kind of key it is, as in ``secp256r1`` or ``RSA-2048``; for logs."""
+    issuers: frozenset[bytes]
+    """The issuers that the chain names, each a Name in DER (RFC 5280 §4.1.2.4)."""
+    certificate_type: int = CertificateType.x509
+    """What it shows: certificates, or a raw public key (RFC 7250 §3)."""
+    staple: OCSPStaple | None = None
+    """Where the OCSP response comes from that is sent with the chain (RFC 6066 §8); see `with_staple`."""
+    encodings: dict[tuple[int | None, bytes | None], bytes] = field(init=False, default_factory=dict)
+    """Certificate messages by compression algorithm and OCSP response, as far as they were needed (RFC 8879)."""
     certificate_message: bytes = field(init=False)
     """The encoded TLS 1.3 Certificate message with an empty certificate_request_context (RFC 8446 §4.4.2)."""
 
@@ -175,6 +191,23 @@ class Credential:
         return _credential(load_certificates(sources), signing_key, _label(sources))
 
 
+    @classmethod
+    def from_raw_public_key(
+        cls, keyfile: str | os.PathLike[str], *, password: str | bytes | None = None
+    ) -> "Credential":
+        """Make one of a private key alone: what it shows is the public key, without a certificate (RFC 7250).
+
+        Only peers that trust this very key can verify it.  CertificateError says, as for `from_files`, why the file
+        cannot be used.
+        """
+        source = Source.read(keyfile)
+        return _raw_public_key(PrivateKeySigner(load_private_key(source, password)))
+
+    def with_staple(self, staple: OCSPStaple) -> "Credential":
+        """The same with an OCSP response for its own certificate, for the clients that ask for one (RFC 6066 §8)."""
+        return replace(self, staple=staple)
+
+
 @dataclass(frozen=True, slots=True)
 class ClientHelloInfo:
     """What a CredentialResolver is shown of the ClientHello (RFC 8446 §4.1.2)."""
@@ -189,10 +222,49 @@ class ClientHelloInfo:
     """The cipher suites that it offers, preferred first (RFC 8446 §4.1.2)."""
     groups: tuple[int, ...]
     """The key exchange groups that it supports, preferred first (RFC 8446 §4.2.7)."""
+    signature_schemes_cert: tuple[int, ...] = ()
+    """The same as *signature_schemes* for the signatures in our certificates (RFC 8446 §4.2.3); empty says nothing."""
+    supported_versions: tuple[int, ...] = ()
+    """The protocol versions that it speaks, preferred first (RFC 8446 §4.2.1)."""
+    raw: bytes = field(default=b"", repr=False)
+    """The whole message as it came, for what operators read out of it."""
 
 
 CredentialResolver: TypeAlias = Callable[[ClientHelloInfo], Credential | Awaitable[Credential | None] | None]
 """A function that chooses the credential for a ClientHello, at once or as an awaitable; None refuses the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRequestInfo:
+    """What a client's resolver is shown of a CertificateRequest (RFC 8446 §4.3.2)."""
+
+    server_name: str | None
+    """The name that the connection is for."""
+    signature_schemes: tuple[int, ...]
+    """The SignatureScheme code points that the server accepts, preferred first (RFC 8446 §4.2.3)."""
+    signature_schemes_cert: tuple[int, ...]
+    """The same for the signatures in the certificates (RFC 8446 §4.2.3)."""
+    authorities: tuple[bytes, ...]
+    """The names of the certification authorities that it trusts, each a Name in DER; empty when it names none."""
+    oid_filters: tuple[tuple[bytes, bytes], ...]
+    """What the certificate's extensions must hold: the OID and the values, each in DER (RFC 8446 §4.2.5)."""
+
+
+def select_for_request(credentials: Sequence[Credential], info: CertificateRequestInfo) -> Credential | None:
+    """The credential to answer a CertificateRequest with (RFC 8446 §4.4.2.3).
+
+    It is the first that can sign with a scheme that the server accepts and is issued under one of its authorities;
+    failing that the first that can sign so, for servers' lists are often not complete; else None.
+    """
+    usable = [
+        credential
+        for credential in credentials
+        if any(scheme in info.signature_schemes for scheme in credential.schemes)
+    ]
+    for credential in usable:
+        if not credential.issuers.isdisjoint(info.authorities):
+            return credential
+    return usable[0] if usable else None
 
 
 def select(credentials: Sequence[Credential], info: ClientHelloInfo) -> Credential | None:
@@ -279,4 +351,21 @@ def _credential(certificates: Sequence[x509.Certificate], signing_key: SigningKe
         not_after=leaf.not_valid_after_utc,
         subject=subject_of(leaf),
         key_type=kind_of(public_key),
+        issuers=frozenset(certificate.issuer.public_bytes() for certificate in certificates),
+    )
+
+
+def _raw_public_key(signer: PrivateKeySigner) -> Credential:
+    public_key = signer.public_key
+    return Credential(
+        chain=(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),),
+        schemes=signer.schemes(),
+        signing_key=signer,
+        names=(),
+        not_before=datetime.min.replace(tzinfo=UTC),
+        not_after=datetime.max.replace(tzinfo=UTC),
+        subject="",
+        key_type=kind_of(public_key),
+        issuers=frozenset(),
+        certificate_type=CertificateType.raw_public_key,
     )

@@ -557,15 +557,26 @@ def _check_place(code: int, carrier: Carrier, offered: Container[int], *, answer
     raise UnsupportedExtension(msg)
 
 
-def serialise_extensions(message: object, carrier: Carrier) -> bytes:
-    """The extensions block, length included, of the values that *message* holds for *carrier*."""
+def serialise_extensions(
+    message: object, carrier: Carrier, order: Iterable[int] = (), raw: Mapping[int, bytes] | None = None
+) -> bytes:
+    """The extensions block, length included, of the values that *message* holds for *carrier*.
+
+    Those in *order* come first, as it says; *raw* is the content of those that are in it and in no table.
+    """
+    forms = _FORMS[carrier]
     parts = b""
-    for code, (attribute, form) in _FORMS[carrier].items():
-        value = getattr(message, attribute)
-        if value is not None:
+    for code in (*order, *(code for code in forms if code not in order)) if order else forms:
+        if code in forms:
+            attribute, form = forms[code]
+            value = getattr(message, attribute)
+            if value is None:
+                continue
             data = form.serialise(value)
-            parts += (code << 16 | len(data)).to_bytes(4, "big")
-            parts += data
+        else:
+            data = (raw or {})[code]
+        parts += (code << 16 | len(data)).to_bytes(4, "big")
+        parts += data
     return len(parts).to_bytes(2, "big") + parts
 
 

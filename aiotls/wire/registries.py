@@ -11,6 +11,7 @@ from typing import Self
 
 __all__ = [
     "HELLO_RETRY_REQUEST_RANDOM",
+    "CertificateCompressionAlgorithm",
     "CertificateStatusType",
     "CertificateType",
     "CipherSuite",
@@ -93,7 +94,7 @@ class CipherSuite(_SixteenBits):
 
 
 class NamedGroup(_SixteenBits):
-    """Key exchange groups (RFC 8446 §4.2.7; the hybrid by draft-ietf-tls-ecdhe-mlkem)."""
+    """Key exchange groups (RFC 8446 §4.2.7; the hybrids by draft-ietf-tls-ecdhe-mlkem)."""
 
     secp256r1 = 0x0017
     secp384r1 = 0x0018
@@ -101,6 +102,7 @@ class NamedGroup(_SixteenBits):
     x25519 = 0x001D
     x448 = 0x001E
     ffdhe2048 = 0x0100
+    SecP256r1MLKEM768 = 0x11EB
     X25519MLKEM768 = 0x11EC
 
 
@@ -181,6 +183,14 @@ class CertificateStatusType(_CodePoint):
     """How a certificate's status is told (RFC 6066 §8)."""
 
     ocsp = 1
+
+
+class CertificateCompressionAlgorithm(_SixteenBits):
+    """How a Certificate message is compressed (RFC 8879 §7.3)."""
+
+    zlib = 1
+    brotli = 2
+    zstd = 3
 
 
 class CertificateType(_CodePoint):

@@ -19,6 +19,7 @@ X25519 = NamedGroup.x25519
 P256 = NamedGroup.secp256r1
 P384 = NamedGroup.secp384r1
 HYBRID = NamedGroup.X25519MLKEM768
+P256_HYBRID = NamedGroup.SecP256r1MLKEM768
 MLKEM_LENGTH = 1184  # FIPS 203 §8: the encapsulation key of ML-KEM-768
 
 SMALL_ORDER = [
@@ -72,6 +73,25 @@ def wrong_hybrids() -> dict[str, bytes]:
     }
 
 
+def wrong_p256_hybrids() -> dict[str, bytes]:
+    """Here the point comes first (draft-ietf-tls-ecdhe-mlkem §4.2)."""
+    share = genuine(P256_HYBRID)
+    point, mlkem = share[:-MLKEM_LENGTH], share[-MLKEM_LENGTH:]
+    return {
+        "too_short": share[:-1],
+        "too_long": share + b"\0",
+        "without_point": mlkem,
+        "without_mlkem": point,
+        "coefficients_not_reduced": point + b"\xff" * 1152 + mlkem[1152:],
+        "one_coefficient_is_the_modulus": point + (3329).to_bytes(2, "little") + mlkem[2:],
+        "off_curve": point[:-1] + bytes((point[-1] ^ 1,)) + mlkem,
+        "hybrid_form": bytes((6 + (point[-1] & 1),)) + share[1:],
+        "compressed_and_filled_up": bytes((2 + (point[-1] & 1),)) + point[1:33] + bytes(32) + mlkem,
+        "infinity": bytes(len(point)) + mlkem,
+        "mlkem_first": mlkem + point,
+    }
+
+
 WRONG_SHARES: dict[int, dict[str, bytes]] = {
     X25519: {
         "too_short": genuine(X25519)[:-1],
@@ -82,6 +102,7 @@ WRONG_SHARES: dict[int, dict[str, bytes]] = {
     P256: wrong_points(P256),
     P384: wrong_points(P384),
     HYBRID: wrong_hybrids(),
+    P256_HYBRID: wrong_p256_hybrids(),
 }
 CASES = [
     pytest.param(group, share, id=f"{NamedGroup(group).name}-{name}")

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from aiotls.testing.ca import AuthorityKeyType, IssuedCertificate, KeyType, LocalCA
+from aiotls.errors import BadCertificateStatus, CertificateRevoked
+from aiotls.testing.ca import AuthorityKeyType, CertificateStatus, IssuedCertificate, KeyType, LocalCA
+from aiotls.trust.revocation import CRLs, check_staple, must_staple
 
 AUTHORITY_KEY_TYPES: tuple[AuthorityKeyType, ...] = get_args(AuthorityKeyType)
 KEY_TYPES: tuple[KeyType, ...] = (*AUTHORITY_KEY_TYPES, "ed25519")
@@ -306,3 +308,129 @@ def test_issue_refuses_unknown_key_type_and_names_those_it_knows(ca: LocalCA) ->
 def test_authority_refuses_ed25519_because_browsers_do() -> None:
     with pytest.raises(ValueError, match="'ed25519'; an authority's can be ecdsa-p256"):
         LocalCA(key_type="ed25519")  # type: ignore[arg-type]
+
+
+# Revocation
+
+
+def whole_chain(ca: LocalCA, issued: IssuedCertificate) -> list[x509.Certificate]:
+    return [*chain_of(issued), root_of(ca)]
+
+
+@pytest.mark.parametrize("intermediate", [False, True])
+@pytest.mark.parametrize("key_type", ["ecdsa-p256", "ecdsa-p384", "rsa-2048"])
+def test_crl_tells_revoked_certificate_from_good_one(key_type: AuthorityKeyType, *, intermediate: bool) -> None:
+    ca = LocalCA(key_type=key_type)
+    good, stolen = (ca.issue("localhost", intermediate=intermediate) for _ in range(2))
+    crls = CRLs.from_bytes(ca.crl(stolen, intermediate=intermediate))
+    now = dt.datetime.now(dt.UTC)
+    assert crls.check(whole_chain(ca, good), now) > now + dt.timedelta(days=6)
+    with pytest.raises(CertificateRevoked, match="keyCompromise"):
+        crls.check(whole_chain(ca, stolen), now)
+
+
+def test_crls_of_both_authorities_serve_the_whole_chain(ca: LocalCA) -> None:
+    issued = ca.issue("localhost", intermediate=True)
+    now = dt.datetime.now(dt.UTC)
+    crls = CRLs.from_bytes(ca.crl(), ca.crl(intermediate=True, days=2), whole_chain=True)
+    assert crls.check(whole_chain(ca, issued), now) < now + dt.timedelta(days=3)
+
+
+def test_crl_is_numbered_and_holds_for_the_days_asked_for() -> None:
+    ca = LocalCA(clock=lambda: NOW)
+    crl = x509.load_pem_x509_crl(ca.crl(days=3))
+    assert crl.next_update_utc == NOW + dt.timedelta(days=3)
+    assert crl.last_update_utc < NOW
+    assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number > 0
+
+
+@pytest.mark.parametrize("intermediate", [False, True])
+def test_crl_refuses_certificate_of_another_authority(ca: LocalCA, *, intermediate: bool) -> None:
+    for issued in (LocalCA().issue("localhost"), ca.issue("localhost", intermediate=not intermediate)):
+        with pytest.raises(ValueError, match="issued by another authority"):
+            ca.crl(issued, intermediate=intermediate)
+
+
+@pytest.mark.peer("openssl")
+def test_openssl_refuses_certificate_on_crl(ca: LocalCA, tmp_path: Path) -> None:
+    good, stolen = ca.issue("localhost"), ca.issue("localhost")
+    (tmp_path / "ca.pem").write_bytes(ca.certificate_pem)
+    (tmp_path / "ca.crl").write_bytes(ca.crl(stolen))
+    command: list[str | Path] = [
+        "openssl",
+        "verify",
+        "-CAfile",
+        tmp_path / "ca.pem",
+        "-crl_check",
+        "-CRLfile",
+        tmp_path / "ca.crl",
+    ]
+    assert (
+        subprocess.run([*command, good.write(tmp_path / "good")[0]], check=False, capture_output=True).returncode == 0
+    )
+    refused = subprocess.run([*command, stolen.write(tmp_path / "stolen")[0]], check=False, capture_output=True)
+    assert b"certificate revoked" in refused.stderr
+
+
+@pytest.mark.parametrize("intermediate", [False, True])
+def test_ocsp_response_has_the_status_asked_for(ca: LocalCA, *, intermediate: bool) -> None:
+    issued = ca.issue("localhost", intermediate=intermediate)
+    leaf, issuer = whole_chain(ca, issued)[:2]
+    now = dt.datetime.now(dt.UTC)
+    assert check_staple(ca.ocsp_response(issued), leaf, issuer, now) > now + dt.timedelta(days=6)
+    with pytest.raises(CertificateRevoked, match="keyCompromise"):
+        check_staple(ca.ocsp_response(issued, status="revoked"), leaf, issuer, now)
+    with pytest.raises(BadCertificateStatus, match="does not know"):
+        check_staple(ca.ocsp_response(issued, status="unknown"), leaf, issuer, now)
+
+
+@pytest.mark.parametrize("status", get_args(CertificateStatus))
+@pytest.mark.peer("openssl")
+def test_openssl_reads_ocsp_response(ca: LocalCA, tmp_path: Path, status: CertificateStatus) -> None:
+    issued = ca.issue("localhost")
+    (tmp_path / "ca.pem").write_bytes(ca.certificate_pem)
+    (tmp_path / "ocsp.der").write_bytes(ca.ocsp_response(issued, status=status))
+    certfile, _ = issued.write(tmp_path)
+    command: list[str | Path] = [
+        "openssl",
+        "ocsp",
+        "-respin",
+        "ocsp.der",
+        "-issuer",
+        "ca.pem",
+        "-CAfile",
+        "ca.pem",
+        "-cert",
+        certfile,
+    ]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    assert b"Response verify OK" in done.stderr
+    assert f"cert.pem: {status}".encode() in done.stdout
+
+
+def test_ocsp_response_refuses_certificate_of_another_authority(ca: LocalCA) -> None:
+    ca.issue("localhost", intermediate=True)
+    for issued in (LocalCA().issue("localhost"), LocalCA().issue("localhost", intermediate=True)):
+        with pytest.raises(ValueError, match="issued by another authority"):
+            ca.ocsp_response(issued)
+
+
+def test_ocsp_response_refuses_unknown_status(ca: LocalCA) -> None:
+    with pytest.raises(ValueError, match="it can be good, revoked, unknown"):
+        ca.ocsp_response(ca.issue("localhost"), status="fine")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("days", [0, 398])
+def test_revocation_refuses_impossible_lifetime(ca: LocalCA, days: int) -> None:
+    with pytest.raises(ValueError, match=f"days is {days}; .* 1 to 397"):
+        ca.crl(days=days)
+    with pytest.raises(ValueError, match=f"days is {days}; .* 1 to 397"):
+        ca.ocsp_response(ca.issue("localhost"), days=days)
+
+
+@pytest.mark.rfc("7633", "4")
+@pytest.mark.parametrize("wanted", [False, True])
+def test_certificate_is_must_staple_only_if_asked_for(ca: LocalCA, *, wanted: bool) -> None:
+    [leaf] = chain_of(ca.issue("localhost", must_staple=wanted))
+    assert must_staple(leaf) is wanted
+    assert verify(ca, ca.issue("localhost", must_staple=wanted), x509.DNSName("localhost"))

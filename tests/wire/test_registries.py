@@ -11,6 +11,7 @@ from aiotls.errors import AlertDescription
 from aiotls.wire import registries
 from aiotls.wire.registries import (
     HELLO_RETRY_REQUEST_RANDOM,
+    CertificateCompressionAlgorithm,
     CertificateType,
     CipherSuite,
     ContentType,
@@ -26,7 +27,8 @@ from aiotls.wire.registries import (
 )
 
 Registry = (
-    type[CertificateType]
+    type[CertificateCompressionAlgorithm]
+    | type[CertificateType]
     | type[CipherSuite]
     | type[ContentType]
     | type[ExtensionType]
@@ -39,6 +41,7 @@ Registry = (
     | type[SignatureScheme]
 )
 WIDTHS: dict[Registry, int] = {
+    CertificateCompressionAlgorithm: 16,
     CertificateType: 8,
     CipherSuite: 16,
     ContentType: 8,
@@ -122,13 +125,15 @@ def test_code_points_are_those_of_the_rfc() -> None:
         "TLS_AES_256_GCM_SHA384",
         "TLS_CHACHA20_POLY1305_SHA256",
     ]
-    assert [NamedGroup(code).name for code in (23, 24, 25, 29, 4588)] == [
+    assert [NamedGroup(code).name for code in (23, 24, 25, 29, 4587, 4588)] == [
         "secp256r1",
         "secp384r1",
         "secp521r1",
         "x25519",
+        "SecP256r1MLKEM768",
         "X25519MLKEM768",
     ]
+    assert [CertificateCompressionAlgorithm(code).name for code in (1, 2, 3)] == ["zlib", "brotli", "zstd"]
     assert [HandshakeType(code).name for code in (1, 2, 4, 5, 8, 11, 13, 15, 20, 24, 254)] == [
         member.name for member in HandshakeType
     ]

@@ -10,6 +10,7 @@ from typing import TypedDict
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import SignatureAlgorithmOID
 
@@ -27,6 +28,7 @@ MALFORMED = (
     TypeError,
     KeyError,  # a TLS feature that `cryptography` does not know
     UnsupportedAlgorithm,
+    CryptographyDeprecationWarning,  # of a serial number below 1, where the program makes warnings errors
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,

@@ -367,6 +367,12 @@ def test_staple_that_is_too_long_is_refused_unread() -> None:
     assert f"{MAXIMUM_STAPLE + 1} bytes" in refused(b"\0" * (MAXIMUM_STAPLE + 1))
 
 
+def test_staple_for_certificate_with_unreadable_name_is_refused() -> None:
+    der = LEAF.certificate.public_bytes(Encoding.DER).replace(b"\x0c\x04leaf", b"\x01\x04leaf")
+    with pytest.raises(BadCertificateStatus, match="an unreadable name"):
+        check_staple(b"", x509.load_der_x509_certificate(der), CA.certificate, NOW)
+
+
 MUTABLE = (ocsp_response(), ocsp_response(RESPONDER, by=BY_NAME, certificates=(RESPONDER,)))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import CRLEntryExtensionOID, NameOID
 from hypothesis import given, settings
@@ -39,6 +39,7 @@ from tests.trust.statements import (
     SECOND,
     SHA256,
     TOLERANCE,
+    Clock,
     Extensions,
     Key,
     Party,
@@ -386,6 +387,22 @@ def test_crls_refuse_revoked_certificate_whose_entry_extensions_are_unreadable()
         check(crl(revoked=(entry(LEAF, reason),)))
 
 
+@pytest.mark.rfc("5280", "6.3.3")
+def test_crls_deny_when_issuer_has_key_of_unknown_kind() -> None:
+    issuer = issue("intermediate", ROOT, key=ed448.Ed448PrivateKey.generate())  # type: ignore[arg-type]
+    with pytest.raises(RevocationUnknown, match="the issuer's key is of a kind that is unknown"):
+        CRLs.from_bytes(crl()).check([LEAF.certificate, issuer.certificate], NOW)
+
+
+@pytest.mark.rfc("5280", "6.3.3")
+def test_crls_deny_certificate_whose_extensions_are_unreadable() -> None:
+    points = x509.UnrecognizedExtension(x509.CRLDistributionPoints.oid, b"\x05\x00")
+    leaf = issue("leaf", CA, [(points, False)])
+    lists = CRLs.from_bytes(crl(extensions=point(full_name=[x509.UniformResourceIdentifier(SHARD)])))
+    with pytest.raises(RevocationUnknown, match="a certificate cannot be read"):
+        lists.check([leaf.certificate, *CHAIN[1:]], NOW)
+
+
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER], ids=["pem", "der"])
 def test_crls_come_from_files(tmp_path: Path, encoding: Encoding) -> None:
     (tmp_path / "a.crl").write_bytes(crl(encoding=encoding))
@@ -436,16 +453,6 @@ def test_crls_refuse_to_be_made_of_nothing() -> None:
         CRLs.from_files()
     with pytest.raises(LocalError, match="blobs is empty"):
         CRLs.from_bytes()
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_crls_are_read_again_when_the_file_changes(tmp_path: Path) -> None:

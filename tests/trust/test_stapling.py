@@ -17,7 +17,7 @@ from aiotls.errors import CertificateError, LocalError
 from aiotls.handshake.effects import HandshakeDriver, ask
 from aiotls.trust import stapling
 from aiotls.trust.stapling import OCSPStaple
-from tests.trust.statements import CA, DAY, HOUR, LEAF, NOW, OTHER, ROOT, SECOND, ocsp_response
+from tests.trust.statements import CA, DAY, HOUR, LEAF, NOW, OTHER, ROOT, SECOND, Clock, ocsp_response
 
 MINUTE = dt.timedelta(minutes=1)
 LEAF_DER = LEAF.certificate.public_bytes(Encoding.DER)
@@ -329,16 +329,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "ocsp.der"
     path.write_bytes(lasting(DAY))
     return path
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_staple_of_file_is_stapled_until_it_expires(file: Path, caplog: pytest.LogCaptureFixture) -> None:

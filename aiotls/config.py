@@ -31,7 +31,8 @@ from aiotls.trust.credentials import (
 )
 from aiotls.trust.revocation import CRLs
 from aiotls.trust.roots import Roots
-from aiotls.trust.verify import PeerIdentity, Verifier
+from aiotls.trust.identity import PeerIdentity
+from aiotls.trust.verify import Verifier
 from aiotls.wire.codec import Writer
 from aiotls.wire.extensions import SMALLEST_RECORD_SIZE_LIMIT, Carrier, serialise_extension
 from aiotls.wire.messages import CertificateRequest, EncryptedExtensions, ServerHelloTemplate
@@ -84,7 +85,7 @@ class _Config:
     """What both roles decide."""
 
     policy: str | Policy = "default"
-    """The lists below where they are not given."""
+    """The lists below where they are not given; those of "fips" can be shortened or reordered, and not extended."""
     cipher_suites: Sequence[CipherSuite] | None = None
     """Most wanted first; None takes the policy's."""
     groups: Sequence[NamedGroup] | None = None
@@ -162,10 +163,10 @@ class _Config:
 
     def _derive_lists(self) -> dict[str, object]:
         policy = self._policy()
-        suites = self._codes("cipher_suites", policy.cipher_suites, SUITES)
-        groups = self._codes("groups", policy.groups, GROUPS)
-        handshake_schemes = [code for code, scheme in SCHEMES.items() if scheme.handshake13]
-        schemes = self._codes("signature_schemes", policy.signature_schemes, handshake_schemes)
+        suites = self._codes("cipher_suites", policy.cipher_suites, policy.cipher_suites if policy.fips else SUITES)
+        groups = self._codes("groups", policy.groups, policy.groups if policy.fips else GROUPS)
+        signing = policy.signature_schemes if policy.fips else [code for code, row in SCHEMES.items() if row.handshake13]
+        schemes = self._codes("signature_schemes", policy.signature_schemes, signing)
         return {
             "suites": {code: SUITES[code] for code in suites},
             "group_rows": {code: GROUPS[code] for code in groups},

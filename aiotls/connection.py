@@ -52,7 +52,7 @@ from aiotls.record.framing import (
 from aiotls.record.protection import OpeningKey, SealingKey
 from aiotls.record.sending import RecordSender
 from aiotls.trust.names import ServerName
-from aiotls.trust.verify import end_point_digest
+from aiotls.trust.identity import end_point_digest
 from aiotls.wire.messages import KeyUpdate, NewSessionTicket
 from aiotls.wire.registries import CipherSuite, ContentType, KeyUpdateRequest
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiotls.crypto.suites import SUITES
 from aiotls.trust.credentials import Credential
-from aiotls.trust.verify import PeerIdentity
+from aiotls.trust.identity import PeerIdentity
 from aiotls.wire.registries import CipherSuite, NamedGroup, ProtocolVersion, SignatureScheme
 
 __all__ = ["Negotiated"]

@@ -19,6 +19,7 @@ CLASSICAL, HYBRID, ALONE = b"c", b"h", b"a"
 """A hello with an X25519 share; with an X25519MLKEM768 share; and a flight that no server answers, for the floor."""
 
 _HOST = "localhost"
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def send(sock: socket.socket, data: bytes | bytearray) -> None:
@@ -51,13 +52,13 @@ def client_process(ca_pem: bytes, server: ssl.SSLContext) -> Iterator[socket.soc
     ours, theirs = socket.socketpair()
     child = os.fork()
     if not child:
-        _keep_to(-1)
+        keep_to(-1)
         ours.close()
         with contextlib.suppress(EOFError, ConnectionError):
             _serve(theirs, ca_pem, server)
         os._exit(0)
     theirs.close()
-    _keep_to(0)
+    keep_to(0)
     try:
         yield ours
     finally:
@@ -65,10 +66,10 @@ def client_process(ca_pem: bytes, server: ssl.SSLContext) -> Iterator[socket.soc
         os.waitpid(child, 0)
 
 
-def _keep_to(place: int) -> None:
+def keep_to(place: int) -> None:
     """Run on the first or the last core only, where the system can be told so."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[place]})
+        os.sched_setaffinity(0, {_CORES[place]})
 
 
 def _serve(sock: socket.socket, ca_pem: bytes, server: ssl.SSLContext) -> None:

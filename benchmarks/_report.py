@@ -2,8 +2,9 @@
 
 import json
 import platform
+import random
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,34 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The value that *percent* of the others do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def measure(rows: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Each row's microseconds, round by round, in an order drawn anew for each.
+
+    The first tenth of the rounds warms up and is not kept.
+    """
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for number in range(rounds + rounds // 10):
+        for name in random.sample(list(rows), len(rows)):
+            elapsed = rows[name]()
+            if number >= rounds // 10:
+                times[name].append(elapsed)
+    return times
+
+
+def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Percentiles in microseconds, and the ratios to `ssl` and to the floor."""
+    figures = {
+        name: {"P50": percentile(row, 50), "P90": percentile(row, 90), "P99": percentile(row, 99)}
+        for name, row in times.items()
+    }
+    for other in ("ssl", "floor"):
+        for percent in ("P50", "P99"):
+            base = figures[other][percent]
+            for row in figures.values():
+                row[f"{percent} / {other}"] = row[percent] / base
+    return figures
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

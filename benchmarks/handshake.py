@@ -1,4 +1,4 @@
-"""The server's side of a full TLS 1.3 handshake, in memory: ours, `ssl`'s, and the bare primitives.
+"""Each side of a full TLS 1.3 handshake, in memory: ours, `ssl`'s, and the bare primitives.
 
     python benchmarks/handshake.py [--rounds N] [--seed N] [--json PATH] [--profile]
 
@@ -6,7 +6,8 @@ Timed is what the server does, from making its connection object to having handl
 client's work lies between its two halves, in another process (see `_client.py`).  Each round has one handshake of each
 row, in an order drawn anew, so that all rows meet the same machine.  Tickets are off, but where a row says so.  The
 floor is what no server can do without, on the same primitives as ours: key exchange, signature, HMACs (as two hash
-calls each), transcript hashes, AEADs.  Collection of garbage is left on.
+calls each), transcript hashes, AEADs.  Collection of garbage is left on.  The client's side, which verifies a chain of
+two certificates, is measured in the same way (see `_client_rows.py`).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Protocol
@@ -34,8 +36,10 @@ from aiotls import Credential, ServerConfig, ServerConnection
 from aiotls.crypto.suites import AEAD, SUITES
 from aiotls.testing.ca import LocalCA
 from aiotls.wire.registries import CipherSuite, NamedGroup
+from benchmarks import _client_rows
 from benchmarks._client import ALONE, CLASSICAL, HYBRID, client_process, receive, send, step
-from benchmarks._report import keep, percentile, table
+from benchmarks._report import keep, measure, summary, table
+from benchmarks._server import server_process
 
 _AES_256 = (CipherSuite.TLS_AES_256_GCM_SHA384,)
 
@@ -226,31 +230,6 @@ def contenders(credential: Credential, without: ssl.SSLContext, with_tickets: ss
     }
 
 
-def measure(client: socket.socket, rows: dict[str, Row], rounds: int) -> dict[str, list[float]]:
-    """Each row's microseconds, round by round; the first tenth of the rounds warms up and is not kept."""
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    for number in range(rounds + rounds // 10):
-        for name in random.sample(list(rows), len(rows)):
-            elapsed = shake(client, *rows[name])
-            if number >= rounds // 10:
-                times[name].append(elapsed)
-    return times
-
-
-def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Percentiles in microseconds, and the ratios to `ssl` and to the floor."""
-    figures = {
-        name: {"P50": percentile(row, 50), "P90": percentile(row, 90), "P99": percentile(row, 99)}
-        for name, row in times.items()
-    }
-    for other in ("ssl", "floor"):
-        for percent in ("P50", "P99"):
-            base = figures[other][percent]
-            for row in figures.values():
-                row[f"{percent} / {other}"] = row[percent] / base
-    return figures
-
-
 def server_context(certificate: Path, key: Path, tickets: int) -> ssl.SSLContext:
     """A server of `ssl` that issues so many tickets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -279,17 +258,28 @@ def main() -> None:
             profile(client, rows["ours"], options.rounds)
             return
         counts = count_primitives(client, issued.credential())
-        figures = summary(measure(client, rows, options.rounds))
-    columns = list(figures["ours"])
-    print("The server's side of a full TLS 1.3 handshake, microseconds")
-    print(table(["", *columns], [[name, *row.values()] for name, row in figures.items()]))
+        servers = summary(measure({name: partial(shake, client, *row) for name, row in rows.items()}, options.rounds))
+    clients = measure_clients(authority, options.rounds)
+    show("The server's side of a full TLS 1.3 handshake, microseconds", servers)
     print("In each of ours: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    path = keep(
-        "handshake",
-        {"rounds": options.rounds, "seed": options.seed, "microseconds": figures, "per handshake": counts},
-        options.json,
-    )
-    print(f"kept in {path}")
+    show("The client's side, with a chain of two certificates", clients)
+    figures = {"server, microseconds": servers, "client, microseconds": clients, "per handshake of the server": counts}
+    print(f"kept in {keep('handshake', {'rounds': options.rounds, 'seed': options.seed, **figures}, options.json)}")
+
+
+def measure_clients(authority: LocalCA, rounds: int) -> dict[str, dict[str, float]]:
+    """The rows of the client's side."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = server_context(*authority.issue("localhost", intermediate=True).write(folder), 0)
+    with server_process(context) as server:
+        return summary(measure(_client_rows.contenders(server, authority.certificate_pem, signatures=2), rounds))
+
+
+def show(title: str, figures: dict[str, dict[str, float]]) -> None:
+    """Print a table."""
+    columns = list(next(iter(figures.values())))
+    print(title)
+    print(table(["", *columns], [[name, *row.values()] for name, row in figures.items()]))
 
 
 def profile(client: socket.socket, row: Row, rounds: int) -> None:

@@ -167,7 +167,7 @@ def test_first_flight_comes_out_in_one_piece(config: ServerConfig) -> None:
     client, server = ScriptedClient(), ServerConnection(config)
     client.send_hello()
     server.receive_data(client.data_to_send())
-    assert len(server._out) == 3  # one chunk for each record, joined once
+    assert len(server._sender._out) == 3  # one chunk for each record, joined once
     assert len(records(bytes(server.data_to_send()))) == 3
     assert server.data_to_send() == b""
 
@@ -189,8 +189,8 @@ def test_large_write_is_sealed_in_place_and_is_one_chunk(counted: Counted, full:
     counted.counts.reset()
     counted.server.send_data(bytes((full + 1) * RECORD))
     assert counted.counts.calls == {"encrypt_into": full + 1}
-    assert len(counted.server._out) == 1
-    sealed = counted.server._out[0]
+    assert len(counted.server._sender._out) == 1
+    sealed = counted.server._sender._out[0]
     assert counted.server.data_to_send() is sealed  # handed on as it is
 
 

@@ -1,17 +1,19 @@
 """What becomes of a connection's keys: their updates, what is exported from them, and that they are let go."""
 
 import gc
+import hashlib
 import types
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from OpenSSL import SSL
 
-from aiotls import Credential, ServerConfig, ServerConnection
+from aiotls import ClientConfig, ClientConnection, Credential, ServerConfig, ServerConnection
 from aiotls.crypto.hashes import HMACKey
 from aiotls.crypto.schedule13 import EarlySecret, HandshakeSecret, MasterSecret, TrafficSecret
 from aiotls.errors import AlertDescription, CallbackError, LocalError, PeerFlooding, TLSError
@@ -22,7 +24,7 @@ from aiotls.handshake.transcript import Transcript
 from aiotls.record.protection import OpeningKey, SealingKey
 from aiotls.testing.ca import LocalCA
 from aiotls.testing.peer import ScriptedClient, encode_message
-from aiotls.testing.pipe import Pipe
+from aiotls.testing.pipe import Pipe, pump
 from aiotls.trust.credentials import SigningKey
 from aiotls.wire.messages import KeyUpdate
 from aiotls.wire.registries import CipherSuite, ContentType, KeyUpdateRequest
@@ -308,12 +310,44 @@ def test_server_has_no_keying_material_before_the_handshake_is_complete(config: 
         pipe.pump()
 
 
-@pytest.mark.rfc("9266", "4.2")
-@pytest.mark.parametrize("name", ["tls-unique", "tls-server-end-point", ""])
+@pytest.mark.rfc("8446", "C.5")
+@pytest.mark.parametrize("name", ["tls-unique", "TLS-EXPORTER", ""])
 def test_server_refuses_channel_binding_that_tls13_has_not(config: ServerConfig, name: str) -> None:
     _, server, _ = connect(config)
-    with pytest.raises(LocalError, match=f"no channel binding {name!r} for TLS 1.3; there is tls-exporter"):
+    with pytest.raises(LocalError, match=f"no channel binding {name!r}; there are tls-exporter and tls-server-end-poi"):
         server.channel_binding(name)
+
+
+@pytest.mark.rfc("5929", "4")
+def test_both_ends_have_the_digest_of_the_servers_certificate(config: ServerConfig) -> None:
+    client = ClientConnection(ClientConfig(verifier=lambda peer, name: True), "localhost")
+    server = ServerConnection(config)
+    pump(client, server)
+    leaf = config.credential_list[0].chain[0]
+    expected = hashlib.sha256(leaf).digest()
+    assert server.channel_binding("tls-server-end-point") == expected
+    assert client.channel_binding("tls-server-end-point") == expected
+    assert client.channel_binding() == server.channel_binding()
+
+
+@pytest.mark.rfc("5929", "4")
+def test_server_that_has_shown_no_certificate_has_no_binding_to_it(config: ServerConfig) -> None:
+    with pytest.raises(LocalError, match="it has shown none"):
+        ServerConnection(config).channel_binding("tls-server-end-point")
+
+
+@pytest.mark.rfc("5929", "4")
+def test_raw_public_key_is_no_certificate_to_bind_to(tmp_path: Path) -> None:
+    keyfile = tmp_path / "key.pem"
+    keyfile.write_bytes(LocalCA().issue("localhost").key_pem)
+    credential = Credential.from_raw_public_key(keyfile)
+    client = ClientConnection(ClientConfig(trusted_public_keys=credential.chain), None)
+    server = ServerConnection(ServerConfig(credentials=credential))
+    pump(client, server)
+    assert client.channel_binding() == server.channel_binding()
+    for end in (client, server):
+        with pytest.raises(LocalError, match="it has shown none"):
+            end.channel_binding("tls-server-end-point")
 
 
 # --- Secrets are let go ------------------------------------------------------------------------------------------

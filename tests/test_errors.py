@@ -4,6 +4,7 @@ import ast
 import copy
 import inspect
 import pickle
+from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ ALERTS: dict[type[TLSError], tuple[AlertDescription | None, str]] = {
     errors.NoApplicationProtocol: (A.no_application_protocol, "6.2"),
     errors.UnrecognizedName: (A.unrecognized_name, "6.2"),
     errors.CertificateError: (A.bad_certificate, "6.2"),
+    errors.UntrustedCertificate: (A.unknown_ca, "6.2"),
+    errors.CertificateExpired: (A.certificate_expired, "6.2"),
+    errors.CertificateNameMismatch: (A.bad_certificate, "6.2"),
+    errors.UnsupportedCertificate: (A.unsupported_certificate, "6.2"),
+    errors.CertificateRevoked: (A.certificate_revoked, "6.2"),
+    errors.RevocationUnknown: (A.certificate_unknown, "6.2"),
+    errors.BadCertificateStatus: (A.bad_certificate_status_response, "6.2"),
+    errors.CertificateRequired: (A.certificate_required, "6.2"),
+    errors.AccessDenied: (A.access_denied, "6.2"),
     errors.AlertReceived: (None, "6.2"),
     errors.TruncationError: (None, "6.1"),
 }
@@ -101,7 +111,7 @@ def test_every_error_is_exported_and_documented() -> None:
 
 
 def test_the_local_and_the_peers_errors_are_told_apart() -> None:
-    sides = (errors.LocalError, errors.PeerMisbehaved, errors.PeerIncompatible)
+    sides = (errors.LocalError, errors.PeerMisbehaved, errors.PeerIncompatible, errors.CertificateError)
     for kind in tree(TLSError) - {TLSError}:
         assert sum(issubclass(kind, side) for side in sides) <= 1
 
@@ -212,6 +222,16 @@ def test_alert_received_tells_which() -> None:
     error = AlertReceived(A.bad_certificate)
     assert error.description is A.bad_certificate
     assert str(error) == "the peer ended the connection with the alert bad_certificate"
+
+
+def test_certificate_error_tells_about_the_certificate() -> None:
+    begin, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    error = errors.CertificateExpired("it has expired", subject="CN=a", not_before=begin, not_after=end)
+    assert str(error) == "it has expired"
+    for twin in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 - it is our own
+        assert (twin.subject, twin.not_before, twin.not_after) == ("CN=a", begin, end)
+    bare = errors.CertificateError("no certificate at all")
+    assert (bare.subject, bare.not_before, bare.not_after) == (None, None, None)
 
 
 def test_errors_are_plain_exceptions() -> None:

@@ -137,7 +137,7 @@ def test_config_takes_policy_by_name(policy: Policy) -> None:
     config = ServerConfig(credentials=LocalCA().issue("localhost").credential(), policy=policy.name)
     assert tuple(config.suites) == policy.cipher_suites
     assert tuple(config.group_rows) == policy.groups
-    assert config.schemes == frozenset(policy.signature_schemes)
+    assert config.schemes == policy.signature_schemes
 
 
 def test_policy_cannot_be_changed() -> None:

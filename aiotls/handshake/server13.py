@@ -58,7 +58,7 @@ from aiotls.handshake.resumption import Resumption, accept_session, accepts_tick
 from aiotls.handshake.transcript import Transcript
 from aiotls.negotiated import Negotiated
 from aiotls.trust.credentials import Credential, select
-from aiotls.trust.verify import PeerIdentity
+from aiotls.trust.identity import PeerIdentity
 from aiotls.wire.extensions import KeyShareEntry
 from aiotls.wire.ja4 import ja4
 from aiotls.wire.messages import (

@@ -463,7 +463,7 @@ EXTENSIONS: dict[int, Extension] = {
             ExtensionType.status_request,
             {
                 Carrier.CH: _STATUS_REQUEST,
-                Carrier.CR: _STATUS_REQUEST,
+                Carrier.CR: _flag("status_request"),
                 Carrier.CT: Form(_parse_certificate_status, _serialise_certificate_status),
             },
         ),
@@ -502,13 +502,18 @@ _FORMS: dict[Carrier, dict[int, tuple[str, Form]]] = {
 
 
 def has_extension(block: bytes, wanted: int) -> bool:
-    """Whether an extensions block holds an extension, whatever else is in it; one that does not parse may not."""
+    """Whether an extensions block holds an extension, whatever that is worth; raises DecodeError if it is no block."""
     position, end = 0, len(block)
-    while position + 4 <= end:
+    while position < end:
+        start = position + 4
+        if start > end:
+            raise _wrong_length("extensions")
         code, length = _read_header(block, position)
         if code == wanted:
             return True
-        position += 4 + length
+        position = start + length
+    if position > end:
+        raise _wrong_length("extensions")
     return False
 
 

@@ -153,12 +153,12 @@ class ClientHello:
     def encode(self, extensions: bytes | None = None) -> bytes:
         """The whole message; *extensions*, already encoded, take the place of those that it holds."""
         suites = b"".join(suite.to_bytes(2, "big") for suite in self.cipher_suites)
-        if extensions is None:
-            block = serialise_extensions(self, Carrier.CH)
-        else:
-            block = len(extensions).to_bytes(2, "big") + extensions
         body = Writer().uint16(self.legacy_version).opaque(self.random).opaque8(self.legacy_session_id)
-        body.opaque16(suites).opaque8(self.legacy_compression_methods).opaque(block)
+        body.opaque16(suites).opaque8(self.legacy_compression_methods)
+        if extensions is None:
+            body.opaque(serialise_extensions(self, Carrier.CH))
+        else:
+            body.opaque16(extensions)
         return _encode(self.handshake_type, body.getvalue())
 
     def without_binders(self) -> bytes:

@@ -8,6 +8,7 @@ from aiotls import ServerConfig
 from aiotls.asyncio.ssl_object import SSLObjectView
 from aiotls.errors import LocalError
 from aiotls.negotiated import Negotiated
+from aiotls.trust.verify import identify
 from tests.asyncio.support import Connected, Recorder, Wire
 
 
@@ -52,9 +53,12 @@ async def test_ssl_object_gives_the_channel_binding_of_tls13(wire: Wire, applica
         view.get_channel_binding("tls-unique")
 
 
-async def test_ssl_object_gives_peer_certificate_in_der_only(wire: Wire, application: Recorder) -> None:
-    negotiated = replace(application.transport.get_extra_info("tls"), peer_certificates=(b"leaf", b"root"))
+async def test_ssl_object_gives_peer_certificate_in_der_only(
+    wire: Wire, application: Recorder, config: ServerConfig
+) -> None:
+    chain = config.credential_list[0].chain
+    negotiated = replace(application.transport.get_extra_info("tls"), peer=identify(chain))
     view = SSLObjectView(wire.protocol.engine, negotiated)
-    assert view.getpeercert(True) == b"leaf"  # noqa: FBT003 - as programs call it
+    assert view.getpeercert(True) == chain[0]  # noqa: FBT003 - as programs call it
     with pytest.raises(LocalError, match="getpeercert\\(True\\)"):
         view.getpeercert()

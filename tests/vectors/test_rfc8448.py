@@ -5,9 +5,9 @@ Sections 3 (simple 1-RTT), 4 (its resumption, with 0-RTT), 5 (HelloRetryRequest)
 seal every record of the trace to the same bytes; in section 3, which gives them all, each value on the way is compared.
 
 In sections 3 and 7 the engine itself says the server's whole first flight.  Two things of the trace's server are put
-into it, for we say less or choose by chance: its EncryptedExtensions, which list its groups and a record size limit,
-and its signature, whose salt is random.  In the others the trace's server does what ours does not (it accepts 0-RTT,
-sends a cookie, lists its groups), so there the messages and records are ours to make and the engine stays out.
+into it, for we say less or choose by chance: its EncryptedExtensions, which list its groups, and its signature, whose
+salt is random.  In the others the trace's server does what ours does not (it accepts 0-RTT, sends a cookie, lists its
+groups), so there the messages and records are ours to make and the engine stays out.
 """
 
 import json
@@ -26,8 +26,10 @@ from aiotls.crypto.schedule13 import EarlySecret, HandshakeSecret, MasterSecret,
 from aiotls.crypto.signatures import verify
 from aiotls.crypto.suites import SUITES
 from aiotls.errors import DecryptError
+from aiotls.handshake import server13
 from aiotls.handshake.transcript import Transcript
 from aiotls.record.protection import OpeningKey, SealingKey
+from aiotls.testing.ca import LocalCA
 from aiotls.wire.messages import (
     Certificate,
     CertificateRequest,
@@ -312,8 +314,11 @@ def test_messages_are_encoded_as_in_the_trace(section: str) -> None:
     ):
         if name in trace:
             assert message.parse(trace[name]).encode() == trace[name]
-    assert EncryptedExtensions.parse(trace["encrypted_extensions"], {0, 10, 28, 42}).supported_groups is not None
-    assert ClientHello.parse(content(trace["client_hello_record"])).random == trace["client_random"]
+    extensions = EncryptedExtensions.parse(trace["encrypted_extensions"], {0, 10, 28, 42})
+    assert extensions.supported_groups is not None
+    client_hello = ClientHello.parse(content(trace["client_hello_record"]))
+    assert client_hello.random == trace["client_random"]
+    assert client_hello.record_size_limit == extensions.record_size_limit == 0x4001
     assert ServerHello.parse(hello, OFFERED).random == trace["server_random"]
 
 
@@ -332,7 +337,7 @@ class TraceKey:
         return self._signature
 
 
-def trace_server(trace: Trace) -> ServerConnection:
+def trace_server(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> ServerConnection:
     """Our engine with the trace's keys, randomness, certificate and EncryptedExtensions."""
     chain = tuple(entry.cert_data for entry in Certificate.parse(trace["certificate"]).certificate_list)
     key, moment = TraceKey(trace), datetime(2016, 7, 30, tzinfo=UTC)
@@ -345,9 +350,11 @@ def trace_server(trace: Trace) -> ServerConnection:
         not_after=moment,
         subject="CN=rsa",
         key_type="RSA-1024",
+        issuers=frozenset(),
     )
     config = ServerConfig(credentials=credential, tickets=0, random=lambda count: trace["server_random"][:count])
-    config.encrypted_extensions[True, None] = trace["encrypted_extensions"]
+    # The trace's server also names its groups, which ours does not.
+    monkeypatch.setattr(server13, "encrypted_extensions", lambda *_: trace["encrypted_extensions"])
     private = X25519PrivateKey.from_private_bytes(trace["server_private_key"])
 
     def respond(share: bytes) -> tuple[bytes, bytes]:
@@ -359,9 +366,9 @@ def trace_server(trace: Trace) -> ServerConnection:
 
 @pytest.mark.rfc("8446", "2")
 @pytest.mark.parametrize("section", ["3", "7"])
-def test_server_says_the_first_flight_of_the_trace(section: str) -> None:
+def test_server_says_the_first_flight_of_the_trace(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = TRACES[section]
-    server = trace_server(trace)
+    server = trace_server(trace, monkeypatch)
     server.receive_data(trace["client_hello_record"])
     assert server.data_to_send() == trace["server_hello_record"] + trace["server_flight_records"]
     server.receive_data(trace["client_finished_records"])
@@ -369,9 +376,9 @@ def test_server_says_the_first_flight_of_the_trace(section: str) -> None:
 
 
 @pytest.mark.rfc("8446", "6.1")
-def test_server_closes_as_in_the_trace_of_compatibility_mode() -> None:
+def test_server_closes_as_in_the_trace_of_compatibility_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = TRACES["7"]
-    server = trace_server(trace)
+    server = trace_server(trace, monkeypatch)
     server.receive_data(trace["client_hello_record"])
     server.data_to_send()
     server.receive_data(trace["client_finished_records"] + trace["client_close_notify_record"])
@@ -382,10 +389,19 @@ def test_server_closes_as_in_the_trace_of_compatibility_mode() -> None:
 
 
 @pytest.mark.rfc("8446", "5.2")
-def test_server_reads_the_data_of_the_simple_handshake() -> None:
+def test_server_reads_the_data_of_the_simple_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = TRACES["3"]
-    server = trace_server(trace)
+    server = trace_server(trace, monkeypatch)
     for record in ("client_hello_record", "client_finished_records", "client_application_data_record"):
         server.receive_data(trace[record])
     assert isinstance(server.next_event(), HandshakeComplete)
     assert server.next_event() == ApplicationData(trace["application_data"])
+
+
+@pytest.mark.rfc("8449", "4")
+def test_server_answers_the_record_size_limit_of_the_trace() -> None:
+    """With its own EncryptedExtensions, which the client of the trace would take."""
+    hello = ClientHello.parse(content(TRACES["3"]["client_hello_record"]))
+    config = ServerConfig(credentials=LocalCA().issue("server").credential())
+    answer = EncryptedExtensions.parse(server13.encrypted_extensions(hello, None, None, config), set(hello.extensions))
+    assert (answer.record_size_limit, answer.server_name) == (0x4001, True)

@@ -78,20 +78,51 @@ def present(data: Reader) -> bool:
     return True
 
 
+def status_request(data: Reader) -> bool | None:
+    """RFC 6066 §8: OCSP's, or another kind's, which nobody here can read."""
+    if data.uint8() != 1:
+        while data:
+            data.uint8()
+        return None
+    data.opaque16()
+    data.opaque16()
+    return True
+
+
+def record_size_limit(data: Reader) -> int:
+    """RFC 8449 §4."""
+    limit = data.uint16()
+    data.finish()
+    if limit < 64:
+        raise IllegalParameter("too small a limit")
+    return limit
+
+
+def misplaced(data: Reader) -> None:
+    """An extension of a CertificateRequest."""
+    raise IllegalParameter("this has no place in a ClientHello")
+
+
 EXTENSIONS: dict[int, tuple[str, Callable[[Reader], Any]]] = {
     0: ("server_name", server_name),
+    5: ("status_request", status_request),
     10: ("supported_groups", lambda data: numbers(data.vector16(2))),
     13: ("signature_algorithms", lambda data: numbers(data.vector16(2))),
     16: (
         "application_layer_protocol_negotiation",
         lambda data: strings(data.vector16(2), lambda names: names.opaque8(1)),
     ),
+    19: ("client_certificate_type", lambda data: tuple(data.opaque8(1))),
+    20: ("server_certificate_type", lambda data: tuple(data.opaque8(1))),
+    27: ("compress_certificate", lambda data: numbers(data.vector8(2))),
+    28: ("record_size_limit", record_size_limit),
     41: ("pre_shared_key", pre_shared_key),
     42: ("early_data", present),
     43: ("supported_versions", lambda data: numbers(data.vector8(2))),
     44: ("cookie", lambda data: data.opaque16(1)),
     45: ("psk_key_exchange_modes", lambda data: tuple(data.opaque8(1))),
     47: ("certificate_authorities", lambda data: strings(data.vector16(3), lambda names: names.opaque16(1))),
+    48: ("oid_filters", misplaced),
     49: ("post_handshake_auth", present),
     50: ("signature_algorithms_cert", lambda data: numbers(data.vector16(2))),
     51: ("key_share", key_share),
@@ -119,8 +150,10 @@ def parse(raw: bytes) -> dict[str, Any]:
         if code in EXTENSIONS:
             name, read = EXTENSIONS[code]
             reader = Reader(data, name)
-            fields[name] = read(reader)
+            value = read(reader)
             reader.finish()
+            if value is not None:
+                fields[name] = value
     if 41 in extensions and list(extensions)[-1] != 41:
         raise IllegalParameter("pre_shared_key is not the last")
     fields["extensions"] = extensions

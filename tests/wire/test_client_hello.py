@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from aiotls.errors import DecodeError, IllegalParameter
-from aiotls.wire.extensions import OfferedPsks, PskIdentity
+from aiotls.errors import DecodeError, IllegalParameter, LocalError
+from aiotls.wire.extensions import Carrier, OfferedPsks, PskIdentity, serialise_extension
 from aiotls.wire.messages import ClientHello
 from aiotls.wire.registries import CipherSuite, ExtensionType, HandshakeType, NamedGroup, ProtocolVersion
 from tests.wire import naive_hello
@@ -51,6 +51,11 @@ hellos = st.builds(
     early_data=st.none() | st.just(value=True),
     certificate_authorities=st.none() | names,
     post_handshake_auth=st.none() | st.just(value=True),
+    status_request=st.none() | st.just(value=True),
+    compress_certificate=st.none() | uint16s,
+    record_size_limit=st.none() | st.integers(64, 0xFFFF),
+    client_certificate_type=st.none() | st.lists(st.integers(0, 255), min_size=1, max_size=3).map(tuple),
+    server_certificate_type=st.none() | st.lists(st.integers(0, 255), min_size=1, max_size=3).map(tuple),
     pre_shared_key=st.none() | psks(),
 )
 
@@ -67,6 +72,11 @@ def by_offsets(raw: bytes) -> dict[str, Any]:
 
 def assert_parsers_agree(raw: bytes) -> None:
     assert naive_hello.outcome(by_offsets, raw) == naive_hello.outcome(naive_hello.parse, raw)
+
+
+def block_of(code: int, data: bytes) -> bytes:
+    """One extension, type and length included."""
+    return code.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
 
 
 def message_of(records: bytes) -> bytes:
@@ -117,6 +127,11 @@ FULL = ClientHello(
     early_data=True,
     certificate_authorities=(b"authority",),
     post_handshake_auth=True,
+    status_request=True,
+    compress_certificate=(2, 1),
+    record_size_limit=0x4001,
+    client_certificate_type=(2, 0),
+    server_certificate_type=(0,),
     pre_shared_key=OfferedPsks((PskIdentity(b"ticket", 7),), (bytes(32),)),
 )
 
@@ -276,3 +291,46 @@ def test_hello_without_its_binders_ends_before_their_list() -> None:
     assert ClientHello.parse(raw).without_binders() == raw[: -(2 + 1 + 32)]
     raw = MINIMAL.encode()
     assert ClientHello.parse(raw).without_binders() == raw
+
+
+# --- Extensions in an order of its maker's -----------------------------------------------------------------------
+
+
+@given(hello=hellos, shuffle=st.randoms(use_true_random=False))
+def test_hello_is_written_with_its_extensions_in_any_order(hello: ClientHello, shuffle: random.Random) -> None:
+    """All but the pre_shared_key, whose place is the last (RFC 8446 §4.2.11)."""
+    hello = dataclasses.replace(hello, pre_shared_key=None)
+    plain = ClientHello.parse(hello.encode())
+    codes = list(plain.extensions)
+    shuffle.shuffle(codes)
+    pieces = [block_of(code, plain.extensions[code]) for code in codes]
+    shuffled = ClientHello.parse(hello.encode(b"".join(pieces)))
+    assert list(shuffled.extensions) == codes
+    assert shuffled.extensions == plain.extensions
+    assert shuffled == hello
+
+
+def test_extensions_that_are_given_take_the_place_of_the_hellos_own() -> None:
+    grease = block_of(0x0A0A, b"\0")
+    parsed = ClientHello.parse(FULL.encode(grease))
+    assert parsed.extensions == {0x0A0A: b"\0"}
+    assert (parsed.cipher_suites, parsed.server_name) == (FULL.cipher_suites, None)
+    without = FULL.encode(b"")
+    assert without.endswith(b"\1\0" + b"\0\0")
+    assert ClientHello.parse(without).extensions == {}
+
+
+def test_extension_is_written_alone_as_within_the_hello() -> None:
+    pieces = [
+        serialise_extension(code, Carrier.CH, getattr(FULL, ExtensionType(code).name))
+        for code in ClientHello.parse(FULL.encode()).extensions
+    ]
+    assert FULL.encode(b"".join(pieces)) == FULL.encode()
+
+
+def test_extensions_that_do_not_fit_their_field_are_not_written() -> None:
+    most = block_of(ExtensionType.padding, bytes(0xFFFF - 4))
+    assert len(most) == 0xFFFF
+    assert list(ClientHello.parse(MINIMAL.encode(most)).extensions) == [ExtensionType.padding]
+    with pytest.raises(LocalError, match="does not fit a field"):
+        MINIMAL.encode(most + b"\0")

@@ -20,6 +20,7 @@ from aiotls.wire.messages import (
     CertificateEntry,
     CertificateRequest,
     CertificateVerify,
+    CompressedCertificate,
     EncryptedExtensions,
     EndOfEarlyData,
     Finished,
@@ -55,7 +56,7 @@ server_hellos = st.builds(
     cipher_suite=uint16,
     legacy_version=uint16,
     legacy_compression_method=uint8,
-    supported_versions=absent | uint16,
+    supported_versions=uint16,
     key_share=absent | st.builds(KeyShareEntry, uint16, st.binary(min_size=1, max_size=50)),
     pre_shared_key=absent | uint16,
 )
@@ -64,9 +65,12 @@ retry_requests = st.builds(
     random=st.just(HELLO_RETRY_REQUEST_RANDOM),
     legacy_session_id_echo=session_ids,
     cipher_suite=uint16,
-    supported_versions=absent | uint16,
+    supported_versions=uint16,
     key_share=absent | uint16,
     cookie=absent | st.binary(min_size=1, max_size=50),
+)
+certificate_entries = st.builds(
+    CertificateEntry, st.binary(min_size=1, max_size=70), absent | st.binary(min_size=1, max_size=70)
 )
 messages = st.one_of(
     server_hellos,
@@ -77,6 +81,9 @@ messages = st.one_of(
         supported_groups=absent | uint16s,
         application_layer_protocol_negotiation=absent | st.binary(min_size=1, max_size=255),
         early_data=absent | st.just(value=True),
+        record_size_limit=absent | st.integers(64, 0xFFFF),
+        client_certificate_type=absent | uint8,
+        server_certificate_type=absent | uint8,
     ),
     st.builds(
         CertificateRequest,
@@ -84,13 +91,21 @@ messages = st.one_of(
         signature_algorithms=absent | uint16s,
         signature_algorithms_cert=absent | uint16s,
         certificate_authorities=absent | names,
+        oid_filters=absent
+        | st.lists(st.tuples(st.binary(min_size=1, max_size=255), st.binary(max_size=300)), max_size=3).map(tuple),
+        status_request=absent | st.just(value=True),
+        compress_certificate=absent | uint16s,
     ),
     st.builds(
         Certificate,
         certificate_request_context=st.binary(max_size=255),
-        certificate_list=st.lists(st.builds(CertificateEntry, st.binary(min_size=1, max_size=70)), max_size=4).map(
-            tuple
-        ),
+        certificate_list=st.lists(certificate_entries, max_size=4).map(tuple),
+    ),
+    st.builds(
+        CompressedCertificate,
+        algorithm=uint16,
+        uncompressed_length=st.integers(0, 0xFFFFFF),
+        compressed_certificate_message=st.binary(min_size=1, max_size=300),
     ),
     st.builds(CertificateVerify, algorithm=uint16, signature=st.binary(max_size=300)),
     st.builds(Finished, verify_data=st.binary(max_size=64)),
@@ -126,10 +141,25 @@ SAMPLES: dict[str, HandshakeMessage] = {
     "ServerHello": SERVER_HELLO,
     "HelloRetryRequest": RETRY_REQUEST,
     "EncryptedExtensions": EncryptedExtensions(
-        server_name=True, supported_groups=(29, 23), application_layer_protocol_negotiation=b"h2", early_data=True
+        server_name=True,
+        supported_groups=(29, 23),
+        application_layer_protocol_negotiation=b"h2",
+        early_data=True,
+        record_size_limit=0x4001,
+        client_certificate_type=2,
+        server_certificate_type=0,
     ),
-    "CertificateRequest": CertificateRequest(b"context", (0x0403, 0x0804), (0x0401,), (b"authority", b"another")),
-    "Certificate": Certificate(b"context", (CertificateEntry(b"leaf"), CertificateEntry(b"issuer"))),
+    "CertificateRequest": CertificateRequest(
+        b"context",
+        (0x0403, 0x0804),
+        (0x0401,),
+        (b"authority", b"another"),
+        oid_filters=((b"oid", b"values"), (b"another", b"")),
+        status_request=True,
+        compress_certificate=(1, 2),
+    ),
+    "Certificate": Certificate(b"context", (CertificateEntry(b"leaf", b"response"), CertificateEntry(b"issuer"))),
+    "CompressedCertificate": CompressedCertificate(1, 1000, b"compressed"),
     "CertificateVerify": CertificateVerify(0x0403, b"signature"),
     "EndOfEarlyData": EndOfEarlyData(),
     "NewSessionTicket": NewSessionTicket(7200, 1, b"nonce", b"ticket", early_data=0x4000),
@@ -218,6 +248,8 @@ CARRIERS: dict[Carrier, tuple[type[Any], str]] = {
     Carrier.NST: (NewSessionTicket, "00001c20 00000001 01 00 0006 7469636b6574"),
 }
 """Messages that carry their extensions at the end: the class, and what stands before the block."""
+TLS_1_3 = bytes.fromhex("002b 0002 0304")
+"""The supported_versions without which a ServerHello is of TLS 1.2, and its extensions none of ours."""
 
 
 def parse_with(carrier: Carrier, block: bytes, offered: object = EVERYTHING) -> Any:
@@ -226,6 +258,8 @@ def parse_with(carrier: Carrier, block: bytes, offered: object = EVERYTHING) -> 
         entry = b"\0\0\1a" + len(block).to_bytes(2, "big") + block
         return Certificate.parse(encoded(11, b"\0" + len(entry).to_bytes(3, "big") + entry), offered)  # type: ignore[arg-type]
     message, front = CARRIERS[carrier]
+    if message is ServerHello:
+        block = TLS_1_3 + block
     body = bytes.fromhex(front) + len(block).to_bytes(2, "big") + block
     return message.parse(encoded(message.handshake_type, body), offered)
 
@@ -253,7 +287,7 @@ def test_message_refuses_an_extension_twice(carrier: Carrier) -> None:
 @pytest.mark.rfc("8446", "4.2")
 @every_carrier
 def test_message_answers_only_what_was_offered(carrier: Carrier) -> None:
-    parse_with(carrier, b"\0\x15\0\0", {21})
+    parse_with(carrier, b"\0\x15\0\0", {21, 43})
     if carrier in ANSWERS:
         with pytest.raises(UnsupportedExtension, match=f"{carrier.value} answers padding, which was not offered"):
             parse_with(carrier, b"\0\x15\0\0", {10, 43})
@@ -263,7 +297,7 @@ def test_message_answers_only_what_was_offered(carrier: Carrier) -> None:
 
 @pytest.mark.rfc("8446", "4.2.2")
 def test_cookie_comes_unasked() -> None:
-    assert parse_with(Carrier.HRR, bytes.fromhex("002c 0003 0001 61"), ()).cookie == b"a"
+    assert parse_with(Carrier.HRR, bytes.fromhex("002c 0003 0001 61"), {43}).cookie == b"a"
 
 
 @pytest.mark.rfc("8446", "4.2.8")
@@ -289,6 +323,51 @@ def test_retry_request_is_known_by_its_random() -> None:
 def test_server_hello_of_tls_1_2_may_have_no_extensions() -> None:
     hello = ServerHello.parse(encoded(2, "0303" + "aa" * 32 + "00 c02f 00"))
     assert hello == ServerHello(b"\xaa" * 32, b"", 0xC02F)
+
+
+# What servers of TLS 1.2 answer, and what has no place in a ServerHello of TLS 1.3, is malformed there, or comes twice.
+OLD_BLOCKS = {
+    "renegotiation_info": "ff01 0001 00",
+    "extended_master_secret": "0017 0000",
+    "session_ticket": "0023 0000",
+    "server_name": "0000 0000",
+    "protocol": "0010 0005 0003 02 6832",
+    "status_request": "0005 0000",
+    "twice": "0017 0000 0017 0000",
+    "nothing": "",
+}
+
+
+@pytest.mark.rfc("8446", "4.2.1")
+@pytest.mark.parametrize("block", OLD_BLOCKS.values(), ids=OLD_BLOCKS)
+@pytest.mark.parametrize("random", [b"\xaa" * 32, HELLO_RETRY_REQUEST_RANDOM], ids=["hello", "retry"])
+def test_server_hello_of_tls_1_2_may_have_any_extensions(random: bytes, block: str) -> None:
+    """Without supported_versions it is not of TLS 1.3, whose rules are not for it."""
+    extensions = bytes.fromhex(block)
+    raw = encoded(2, b"\3\3" + random + b"\0\xc0\x2f\0" + len(extensions).to_bytes(2, "big") + extensions)
+    hello = ServerHello.parse(raw)
+    assert hello == ServerHello(random, b"", 0xC02F)
+    assert hello.raw == raw
+
+
+@pytest.mark.rfc("8446", "4.2.1")
+@pytest.mark.parametrize("block", ["ff01 0001 00" + "002b 0002 0304", "002b 0002 0304" + "ff01 0001 00"])
+def test_server_hello_of_tls_1_3_is_held_to_its_rules_wherever_its_version_stands(block: str) -> None:
+    raw = encoded(2, "0303" + "aa" * 32 + "00 1301 00" + "000b" + block)
+    with pytest.raises(UnsupportedExtension, match="ServerHello answers renegotiation_info"):
+        ServerHello.parse(raw, {43, 51})
+
+
+@pytest.mark.rfc("8446", "6.2")
+@pytest.mark.parametrize(
+    "block", ["ff", "ff01", "ff01 00", "ff01 0001", "0033 ffff" + "002b 0002 0304", "ff01 0001 00" + "002b 0002 03"]
+)
+def test_server_hello_whose_extensions_do_not_parse_does_not_decode(block: str) -> None:
+    """Neither of TLS 1.3 nor of TLS 1.2."""
+    extensions = bytes.fromhex(block)
+    raw = encoded(2, b"\3\3" + b"\xaa" * 32 + b"\0\x13\x01\0" + len(extensions).to_bytes(2, "big") + extensions)
+    with pytest.raises(DecodeError):
+        ServerHello.parse(raw, EVERYTHING)
 
 
 @pytest.mark.rfc("8446", "4.1.3")
@@ -342,11 +421,19 @@ def test_certificate_may_be_empty_but_an_entry_may_not() -> None:
 
 @pytest.mark.rfc("8446", "4.4.2")
 def test_extensions_are_checked_in_each_entry() -> None:
-    first, second = "000001 61 0000", "000001 62 0004 0005 0000"
-    chain = Certificate.parse(encoded(11, "00 000010" + first + second), {ExtensionType.status_request})
-    assert chain.certificate_list == (CertificateEntry(b"a"), CertificateEntry(b"b"))
+    first, second = "000001 61 0000", "000001 62 0009 0005 0005 01 000001 63"
+    chain = Certificate.parse(encoded(11, "00 000015" + first + second), {ExtensionType.status_request})
+    assert chain.certificate_list == (CertificateEntry(b"a"), CertificateEntry(b"b", b"c"))
     with pytest.raises(UnsupportedExtension, match="Certificate answers status_request"):
-        Certificate.parse(encoded(11, "00 000010" + first + second))
+        Certificate.parse(encoded(11, "00 000015" + first + second))
+
+
+@pytest.mark.rfc("8879", "4")
+def test_compressed_certificate_may_not_be_empty() -> None:
+    parsed = CompressedCertificate.parse(encoded(25, "0001 ffffff 000001 61"))
+    assert parsed == CompressedCertificate(1, 0xFFFFFF, b"a")
+    with pytest.raises(DecodeError, match=r"CompressedCertificate: length 0 is not within 1\.\."):
+        CompressedCertificate.parse(encoded(25, "0001 000010 000000"))
 
 
 @pytest.mark.rfc("8446", "4.6.1")
@@ -377,8 +464,12 @@ def test_finished_is_all_that_is_behind_its_header() -> None:
         NewSessionTicket(0, 0, b"", bytes(1 << 16)),
         CertificateRequest(bytes(256)),
         EncryptedExtensions(application_layer_protocol_negotiation=bytes(256)),
+        CertificateRequest(oid_filters=((bytes(256), b""),)),
+        CertificateRequest(compress_certificate=tuple(range(128))),
+        CompressedCertificate(1 << 16, 1, b"a"),
+        CompressedCertificate(1, 1 << 24, b"a"),
     ],
-    ids=["lifetime", "nonce", "ticket", "context", "protocol"],
+    ids=["lifetime", "nonce", "ticket", "context", "protocol", "oid", "algorithms", "algorithm", "length"],
 )
 def test_message_with_a_field_that_does_not_fit_is_not_written(message: HandshakeMessage) -> None:
     with pytest.raises(LocalError, match="does not fit a field"):

@@ -12,6 +12,7 @@ from aiotls.wire import registries
 from aiotls.wire.registries import (
     HELLO_RETRY_REQUEST_RANDOM,
     CertificateCompressionAlgorithm,
+    CertificateStatusType,
     CertificateType,
     CipherSuite,
     ContentType,
@@ -28,6 +29,7 @@ from aiotls.wire.registries import (
 
 Registry = (
     type[CertificateCompressionAlgorithm]
+    | type[CertificateStatusType]
     | type[CertificateType]
     | type[CipherSuite]
     | type[ContentType]
@@ -42,6 +44,7 @@ Registry = (
 )
 WIDTHS: dict[Registry, int] = {
     CertificateCompressionAlgorithm: 16,
+    CertificateStatusType: 8,
     CertificateType: 8,
     CipherSuite: 16,
     ContentType: 8,
@@ -134,7 +137,9 @@ def test_code_points_are_those_of_the_rfc() -> None:
         "X25519MLKEM768",
     ]
     assert [CertificateCompressionAlgorithm(code).name for code in (1, 2, 3)] == ["zlib", "brotli", "zstd"]
-    assert [HandshakeType(code).name for code in (1, 2, 4, 5, 8, 11, 13, 15, 20, 24, 254)] == [
+    assert [HandshakeType(code).name for code in (1, 2, 4, 5, 8, 11, 13, 15, 20, 24, 25, 254)] == [
         member.name for member in HandshakeType
     ]
+    assert [CertificateType(code).name for code in (0, 1, 2)] == ["x509", "unknown_0x01", "raw_public_key"]
+    assert CertificateStatusType(1).name == "ocsp"
     assert [ContentType(code).name for code in (20, 21, 22, 23)] == [member.name for member in ContentType]

@@ -13,7 +13,6 @@ from typing import Any
 
 import aiotls
 from aiotls.asyncio.stream import TLSTransport
-from aiotls.negotiated import Negotiated
 
 PATIENCE = 30.0  # seconds; a bound on what hangs, and no measure
 
@@ -31,7 +30,7 @@ def digest(data: bytes) -> str:
 class Seen:
     """What the server saw of a connection."""
 
-    negotiated: Negotiated
+    negotiated: aiotls.Negotiated
     exporter: Callable[[str, bytes, int], bytes]
     received: bytes = b""
     """The body of the request."""

@@ -26,6 +26,7 @@ from aiotls.errors import (
 )
 from aiotls.events import ApplicationData, HandshakeComplete, PeerClosed
 from aiotls.keylog import KeyLogFile
+from aiotls.negotiated import Negotiated
 from aiotls.sessions.tickets import TicketKeys
 from aiotls.trust.credentials import Credential
 from aiotls.trust.roots import Roots
@@ -41,6 +42,7 @@ __all__ = [
     "HandshakeComplete",
     "KeyLogFile",
     "LocalError",
+    "Negotiated",
     "PeerClosed",
     "PeerIncompatible",
     "PeerMisbehaved",

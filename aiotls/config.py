@@ -29,9 +29,9 @@ from aiotls.trust.credentials import (
     Credential,
     CredentialResolver,
 )
+from aiotls.trust.identity import PeerIdentity
 from aiotls.trust.revocation import CRLs
 from aiotls.trust.roots import Roots
-from aiotls.trust.identity import PeerIdentity
 from aiotls.trust.verify import Verifier
 from aiotls.wire.codec import Writer
 from aiotls.wire.extensions import SMALLEST_RECORD_SIZE_LIMIT, Carrier, serialise_extension
@@ -48,6 +48,7 @@ from aiotls.wire.registries import (
 __all__ = ["Authorisation", "ClientAuth", "ClientConfig", "Preference", "ServerConfig"]
 
 _LONGEST_PROTOCOL = 255
+_SIGNING = frozenset(code for code, row in SCHEMES.items() if row.handshake13)
 _LARGEST_RECORD = 1 << 14
 _PUBLIC_KEY_DIGEST = 32
 
@@ -165,7 +166,7 @@ class _Config:
         policy = self._policy()
         suites = self._codes("cipher_suites", policy.cipher_suites, policy.cipher_suites if policy.fips else SUITES)
         groups = self._codes("groups", policy.groups, policy.groups if policy.fips else GROUPS)
-        signing = policy.signature_schemes if policy.fips else [code for code, row in SCHEMES.items() if row.handshake13]
+        signing = policy.signature_schemes if policy.fips else _SIGNING
         schemes = self._codes("signature_schemes", policy.signature_schemes, signing)
         return {
             "suites": {code: SUITES[code] for code in suites},
@@ -213,7 +214,8 @@ class _Config:
         self._check_range("max_handshake_message_size", self.max_handshake_message_size, 4096, (1 << 24) - 1)
         self._check_range("max_fragment", self.max_fragment, SMALLEST_RECORD_SIZE_LIMIT, _LARGEST_RECORD)
         self._check_range("verification_cache_size", self.verification_cache_size, 0, 1 << 24)
-        self._check_seconds("verification_cache_lifetime", self.verification_cache_lifetime, 0, 24 * 3600)
+        self._check("verification_cache_size", self.verification_cache_size != 1, "0, or 2 and more")
+        self._check_seconds("verification_cache_lifetime", self.verification_cache_lifetime, 1, 24 * 3600)
         if self.record_size_limit is not None:  # RFC 8449 §4: the content type is counted
             self._check_range(
                 "record_size_limit", self.record_size_limit, SMALLEST_RECORD_SIZE_LIMIT, _LARGEST_RECORD + 1
@@ -251,7 +253,7 @@ class _Config:
             raise LocalError(msg)
         supported = frozenset(known)
         for code in codes:
-            if code not in supported:
+            if not isinstance(code, int) or code not in supported:
                 msg = f"{where}: {code!r} is not supported"
                 raise LocalError(msg)
         if not codes or len(set(codes)) != len(codes):
@@ -369,12 +371,19 @@ class ServerConfig(_Config):
                 for suite in self.suites
                 for group, row in self.group_rows.items()
             },
-            "verification": None if self.client_roots is None else self._make_verifier(self.client_roots),
+            "verification": self._verification(),
             "certificate_request": self._certificate_request(),
             "scope": _scope(lists, self.protocols, credentials, self.require_server_name),
             "sealing_keys": self._sealing_keys(),
             "session_size": usual_size(max(map(len, self.protocols), default=0)),
         }
+
+    def _verification(self) -> Verifier | None:
+        if self.client_roots is None or self.verifier is not None:
+            unused = self.crls is None and self.client_roots is None
+            self._check("client_roots", unused, "None, as must crls, where something else verifies, or nothing does")
+            return None
+        return self._make_verifier(self.client_roots)
 
     def _certificate_request(self) -> bytes | None:
         if self.client_auth is ClientAuth.OFF:
@@ -502,7 +511,8 @@ class ClientConfig(_Config):
 
     def _predicted_groups(self) -> tuple[int, ...]:
         if self.key_shares is not None:
-            return self._codes("key_shares", (), self.group_rows) if self.key_shares else ()
+            none = isinstance(self.key_shares, list | tuple) and not self.key_shares
+            return () if none else self._codes("key_shares", (), self.group_rows)
         first, *others = self.group_rows.values()
         classical = (group for group in others if not group.hybrid)
         return tuple(int(group.code) for group in (first, next(classical, None) if first.hybrid else None) if group)

@@ -39,7 +39,7 @@ from aiotls.events import ApplicationData, Event, HandshakeComplete, KeyUpdated,
 from aiotls.handshake.effects import HandshakeDriver
 from aiotls.handshake.hello import connect, serve
 from aiotls.handshake.outcome import Outcome
-from aiotls.handshake.post import PostHandshake, key_update, new_session_tickets
+from aiotls.handshake.post import FROM_CLIENT, FROM_SERVER, PostHandshake, key_update, new_session_tickets
 from aiotls.negotiated import Negotiated
 from aiotls.record.framing import (
     MAX_CIPHERTEXT,
@@ -51,10 +51,9 @@ from aiotls.record.framing import (
 )
 from aiotls.record.protection import OpeningKey, SealingKey
 from aiotls.record.sending import RecordSender
-from aiotls.trust.names import ServerName
 from aiotls.trust.identity import end_point_digest
-from aiotls.wire.messages import KeyUpdate, NewSessionTicket
-from aiotls.wire.registries import CipherSuite, ContentType, KeyUpdateRequest
+from aiotls.trust.names import ServerName
+from aiotls.wire.registries import CertificateType, CipherSuite, ContentType, KeyUpdateRequest
 
 __all__ = ["ClientConnection", "Connection", "ServerConnection", "TrafficKey"]
 
@@ -301,7 +300,7 @@ class Connection:
         if not self._config.traffic_key_export:
             msg = f"traffic keys are given out only where {type(self._config).__name__}.traffic_key_export is set"
             raise LocalError(msg)
-        if self._outcome is None or sealing is None or opening is None or self._error is not None:
+        if not self.can_send or sealing is None or opening is None:
             msg = "there are traffic keys between the handshake and the end only"
             raise LocalError(msg)
         if self._events or self._sender.waiting or self._deframer.buffered or self._reassembler.buffer:
@@ -463,14 +462,14 @@ class Connection:
             driver.deliver(message)
             self._after_step(driver)
             return
-        received = self._post_handshake.receive(message)
-        if isinstance(received, KeyUpdate):
-            self._handle_key_update(received)
+        request = self._post_handshake.receive(message)
+        if request is not None:
+            self._handle_key_update(request)
 
-    def _handle_key_update(self, message: KeyUpdate) -> None:
+    def _handle_key_update(self, request: int) -> None:
         """The peer's next record is under its next key (RFC 8446 §4.6.3)."""
         self._refuse_leftovers()
-        if message.request_update == KeyUpdateRequest.update_requested:
+        if request == KeyUpdateRequest.update_requested:
             self._owes_key_update = True
         if self._read_key is not None:
             self._read_key = self._read_key.updated()
@@ -573,7 +572,7 @@ class ServerConnection(Connection):
 
     def __init__(self, config: ServerConfig) -> None:
         """Begin a handshake that waits for a ClientHello."""
-        super().__init__(config, PostHandshake(KeyUpdate))
+        super().__init__(config, PostHandshake(FROM_CLIENT))
         self._owes_tickets = False
         self._begin(serve(config, self))
 
@@ -628,7 +627,9 @@ class ServerConnection(Connection):
 
     def _server_certificate(self) -> bytes | None:
         credential = None if self._outcome is None else self._outcome.negotiated.credential
-        return None if credential is None else credential.chain[0]
+        if credential is None or credential.certificate_type != CertificateType.x509:
+            return None
+        return credential.chain[0]
 
     def _end(self, error: TLSError) -> None:
         super()._end(error)
@@ -647,7 +648,7 @@ class ClientConnection(Connection):
         *server_name* is the DNS name or IP address that the server's certificate must be for.  Raises LocalError for
         one that cannot be, and for None, except where a `verifier` or `trusted_public_keys` replace our verification.
         """
-        super().__init__(config, PostHandshake(KeyUpdate, NewSessionTicket))
+        super().__init__(config, PostHandshake(FROM_SERVER))
         if server_name is None and config.verification is not None:
             msg = "server_name must be the name that the server's certificate is for, and not None"
             raise LocalError(msg)

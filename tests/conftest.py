@@ -16,6 +16,7 @@ INSTALL = {
     "curl": "apt-get install curl",
     "gnutls-cli": "apt-get install gnutls-bin",
     "gnutls-serv": "apt-get install gnutls-bin",
+    "nginx": "apt-get install nginx",
     "node": "apt-get install nodejs",
     "openssl": "apt-get install openssl",
 }

@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "negotiated": {"crypto", "trust", "wire.registries"},
     # It computes what depends on it alone.
     "config": {"policy", "sessions", "trust", "crypto", "wire", "keylog", "negotiated"},
-    "handshake": {"wire", "crypto", "sessions", "trust", "config", "blocking", "negotiated"},
+    "handshake": {"wire", "crypto", "sessions", "trust", "config", "blocking", "negotiated", "keylog"},
     "events": {"negotiated"},
     # It hands keys across.
     "connection": {"handshake", "record", "events", "config", "crypto", "negotiated", "trust", "wire.registries"},

@@ -376,6 +376,10 @@ class TLSTransport(asyncio.Transport):
         """Key material of *length* bytes that only the two ends can know (RFC 8446 §7.5); LocalError if it can't be."""
         return self._protocol.engine.export_keying_material(label, context, length)
 
+    def channel_binding(self, name: str = "tls-exporter") -> bytes:
+        """What binds an authentication to this connection; see `Connection.channel_binding`."""
+        return self._protocol.engine.channel_binding(name)
+
     def write(self, data: Buffer) -> None:
         """Seal *data* and hand it to TCP.
 

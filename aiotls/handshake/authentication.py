@@ -30,8 +30,8 @@ from aiotls.handshake.transcript import Transcript
 from aiotls.negotiated import Negotiated
 from aiotls.trust.compression import compress, decompress
 from aiotls.trust.credentials import Credential
-from aiotls.trust.names import ServerName
 from aiotls.trust.identity import PeerIdentity, identify, identify_raw_public_key
+from aiotls.trust.names import ServerName
 from aiotls.wire.messages import (
     HEADER_LENGTH,
     Certificate,

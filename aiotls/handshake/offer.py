@@ -11,6 +11,7 @@ from typing import Final
 
 from aiotls.config import ClientConfig
 from aiotls.crypto.groups import KeyShare
+from aiotls.errors import IllegalParameter
 from aiotls.trust.names import ServerName
 from aiotls.wire.extensions import Carrier, serialise_extension
 from aiotls.wire.messages import ClientHello
@@ -19,6 +20,7 @@ from aiotls.wire.registries import ExtensionType
 __all__ = ["Offer"]
 
 _RANDOM_LENGTH: Final = 32
+_LARGEST_BLOCK: Final = 0xFFFF  # bytes of extensions
 _GREASE: Final = tuple(0x0A0A + 0x1010 * number for number in range(16))  # RFC 8701 §2
 _COOKIE: Final = int(ExtensionType.cookie)
 _KEY_SHARE: Final = int(ExtensionType.key_share)
@@ -68,6 +70,9 @@ class Offer:
             shares = {group: config.group_rows[group].generate()}
             extensions[_KEY_SHARE] = _key_share(shares)
         if cookie is not None:
+            if len(cookie) > _LARGEST_BLOCK - 6 - sum(map(len, extensions.values())):
+                msg = f"a cookie of {len(cookie)} bytes leaves no room for it in the ClientHello (RFC 8446 §4.2.2)"
+                raise IllegalParameter(msg)
             extensions = {_COOKIE: serialise_extension(_COOKIE, Carrier.CH, cookie), **extensions}
         return Offer(self.hello, extensions, shares, self.hello.encode(b"".join(extensions.values())))
 

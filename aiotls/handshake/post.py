@@ -8,6 +8,7 @@ there.  A resumed connection gives a new ticket, but no more time; so now and th
 (RFC 8446 §4.6.1 recommends such a limit).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from aiotls.config import ServerConfig
@@ -19,7 +20,7 @@ from aiotls.sessions.session import Session
 from aiotls.wire.messages import KeyUpdate, NewSessionTicket
 from aiotls.wire.registries import KeyUpdateRequest
 
-__all__ = ["PostHandshake", "key_update", "new_session_tickets"]
+__all__ = ["FROM_CLIENT", "FROM_SERVER", "PostHandshake", "key_update", "new_session_tickets"]
 
 _LIMIT: Final = 32
 """Messages in a row, without application data between them, that we take: a KeyUpdate costs us a key, a ticket memory.
@@ -63,24 +64,30 @@ def new_session_tickets(outcome: Outcome, config: ServerConfig) -> bytes:
     return messages
 
 
+FROM_CLIENT: Final = (KeyUpdate,)
+"""What a client may send after the handshake."""
+FROM_SERVER: Final = (KeyUpdate, NewSessionTicket)
+"""What a server may send after the handshake."""
+
+
 class PostHandshake:
     """Reads what the peer sends after the handshake, and bounds it."""
 
     __slots__ = ("_in_a_row", "_kinds")
 
-    def __init__(self, *kinds: type[KeyUpdate] | type[NewSessionTicket]) -> None:
-        """*kinds* are the messages that the peer's role may send."""
+    def __init__(self, kinds: Sequence[type[KeyUpdate] | type[NewSessionTicket]]) -> None:
+        """*kinds* are the messages that the peer's role may send: FROM_CLIENT or FROM_SERVER."""
         self._kinds = kinds
         self._in_a_row = 0
 
-    def receive(self, raw: bytes) -> KeyUpdate | NewSessionTicket:
-        """The message; raises UnexpectedMessage for one that has no place here."""
+    def receive(self, raw: bytes) -> int | None:
+        """What a KeyUpdate requests, or None for another message; raises UnexpectedMessage if it has no place here."""
         message: KeyUpdate | NewSessionTicket = expect(*self._kinds).parse(raw)
         self._in_a_row += 1
         if self._in_a_row > _LIMIT:
             msg = f"more than {_LIMIT} messages in a row after the handshake, without data between them"
             raise PeerFlooding(msg)
-        return message
+        return message.request_update if isinstance(message, KeyUpdate) else None
 
     def reset(self) -> None:
         """Application data came: the peer does more than keep us busy."""

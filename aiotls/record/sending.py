@@ -4,7 +4,7 @@ Handshake messages are collected, for those of one flight share their records; a
 that has served its time is replaced by a KeyUpdate of our own accord (§5.5).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiotls.errors import CallbackError, LocalError
@@ -18,6 +18,7 @@ _CHANGE_CIPHER_SPEC: Final = frame_plaintext(ContentType.change_cipher_spec, b"\
 _ALERT: Final = int(ContentType.alert)
 _HANDSHAKE: Final = int(ContentType.handshake)
 _APPLICATION_DATA: Final = int(ContentType.application_data)
+_ALERT_LENGTH: Final = 2
 
 Padding = int | Callable[[int], int]
 """The multiple that a record's content is padded to, or how many zeros content of this length gets."""
@@ -41,8 +42,8 @@ class RecordSender:
         self._key_update = key_update
 
     def configure(self, max_fragment: int, padding: Padding, records_per_key: int | None) -> None:
-        """Go on under other rules of our own."""
-        self._fragment = max_fragment
+        """Go on under other rules of our own; what the peer asks for stands."""
+        self._fragment = min(max_fragment, self._limit - 1)
         self._padding = padding
         self._records_per_key = records_per_key
 
@@ -81,7 +82,11 @@ class RecordSender:
         """Send the flight under the present key."""
         if self._flight:
             flight, self._flight = self._flight, b""
-            self._send(_HANDSHAKE, flight)
+            if self.key is None:
+                self._out.append(frame_plaintext(_HANDSHAKE, flight))
+            else:
+                pieces = self._padded(split(flight, self._fragment))
+                self._out += [self.key.seal(_HANDSHAKE, piece, zeros) for piece, zeros in pieces]
 
     def change_cipher_spec(self) -> None:
         """The compatibility record of RFC 8446 §D.4."""
@@ -96,27 +101,37 @@ class RecordSender:
     # --- Protected, or not yet -----------------------------------------------------------------------------------
 
     def alert(self, level: int, description: int) -> None:
-        """Send an alert."""
-        self._send(_ALERT, bytes((level, description)))
+        """Send an alert, whatever becomes of its padding: the connection ends by it."""
+        content = bytes((level, description))
+        if self.key is None:
+            self._out.append(frame_plaintext(_ALERT, content))
+            return
+        try:
+            zeros = self._zeros(_ALERT_LENGTH)
+        except CallbackError:
+            zeros = 0
+        self._out.append(self.key.seal(_ALERT, content, zeros))
 
     def handshake(self, messages: bytes) -> None:
-        """Send post-handshake messages at once."""
-        for piece in split(messages, self._fragment):
-            self._seal(_HANDSHAKE, piece)
+        """Send post-handshake messages at once, under one key (RFC 8446 §5.1)."""
+        pieces = split(messages, self._fragment)
+        key = self._fresh_key(len(pieces))
+        self._out += [key.seal(_HANDSHAKE, piece, zeros) for piece, zeros in self._padded(pieces)]
 
     def application_data(self, data: Buffer) -> None:
         """Send application data, cut into records."""
         if len(data) <= self._fragment:
             if data:
-                self._seal(_APPLICATION_DATA, data)
+                zeros = self._zeros(len(data)) if self._padding else 0
+                self._out.append(self._fresh_key().seal(_APPLICATION_DATA, data, zeros))
             return
         view = memoryview(data)
         if self._fragment == MAX_PLAINTEXT and not self._padding:
             full = len(view) - len(view) % MAX_PLAINTEXT
             self._seal_full_records(view[:full])
             view = view[full:]
-        for start in range(0, len(view), self._fragment):
-            self._seal(_APPLICATION_DATA, view[start : start + self._fragment])
+        for piece, zeros in self._padded(split(view, self._fragment)) if view else ():
+            self._out.append(self._fresh_key().seal(_APPLICATION_DATA, piece, zeros))
 
     def update_key(self, message: bytes) -> SealingKey:
         """Send a KeyUpdate, and go over to the next generation (RFC 8446 §4.6.3)."""
@@ -125,18 +140,6 @@ class RecordSender:
         key = self.key = key.updated()
         return key
 
-    def _send(self, content_type: int, content: bytes) -> None:
-        key = self.key
-        if key is None:
-            self._out.append(frame_plaintext(content_type, content))
-            return
-        for piece in split(content, self._fragment):
-            self._out.append(key.seal(content_type, piece, self._zeros(len(piece)) if self._padding else 0))
-
-    def _seal(self, content_type: int, content: Buffer) -> None:
-        zeros = self._zeros(len(content)) if self._padding else 0
-        self._out.append(self._fresh_key().seal(content_type, content, zeros))
-
     def _seal_full_records(self, data: memoryview) -> None:
         while data:
             key = self._fresh_key()
@@ -144,11 +147,15 @@ class RecordSender:
             self._out.append(key.seal_full_records(data[:size]))
             data = data[size:]
 
+    def _padded(self, pieces: Sequence[Buffer]) -> list[tuple[Buffer, int]]:
+        """Each piece with its zeros: all are known before the first is sealed, lest a part be sent and no more."""
+        return [(piece, self._zeros(len(piece)) if self._padding else 0) for piece in pieces]
+
     def _zeros(self, length: int) -> int:
         """How many zeros pad content of this *length* (RFC 8446 §5.4), within the record's limit."""
         padding = self._padding
         if not callable(padding):
-            return min(-length % padding, self._limit - 1 - length)
+            return min(-length % padding, self._limit - 1 - length) if padding else 0
         try:
             zeros: object = padding(length)
         except Exception as error:
@@ -165,10 +172,10 @@ class RecordSender:
             raise LocalError(msg)
         return self.key
 
-    def _fresh_key(self) -> SealingKey:
-        """The key, replaced first when it has served its time (RFC 8446 §5.5)."""
+    def _fresh_key(self, records: int = 1) -> SealingKey:
+        """The key, replaced first when so many records more are too many for it (RFC 8446 §5.5)."""
         key = self._installed()
-        if self._records_left(key) <= 0:
+        if self._records_left(key) < records and key.sequence:
             key = self.update_key(self._key_update)
         return key
 

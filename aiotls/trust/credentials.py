@@ -17,8 +17,12 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import SignatureAlgorithmOID
 
+from aiotls.blocking import Blocking
 from aiotls.crypto import signatures
 from aiotls.crypto.signatures import PrivateKey, PublicKey
 from aiotls.errors import CertificateError, LocalError
@@ -38,15 +42,47 @@ from aiotls.wire.messages import Certificate, CertificateEntry
 from aiotls.wire.registries import CertificateType, SignatureScheme, name_of
 
 __all__ = [
+    "UNKNOWN_SCHEME",
     "CertificateRequestInfo",
     "ClientHelloInfo",
     "Credential",
     "CredentialResolver",
     "PrivateKeySigner",
     "SigningKey",
+    "ThreadedSigner",
+    "load_credential",
+    "name_candidates",
     "select",
     "select_for_request",
+    "suited",
 ]
+
+UNKNOWN_SCHEME = -1
+"""Stands in `Credential.chain_schemes` for a signature that no SignatureScheme names: no peer's list has it."""
+
+_SIGNED_WITH: dict[x509.ObjectIdentifier, SignatureScheme] = {
+    SignatureAlgorithmOID.RSA_WITH_SHA1: SignatureScheme.rsa_pkcs1_sha1,
+    SignatureAlgorithmOID.RSA_WITH_SHA256: SignatureScheme.rsa_pkcs1_sha256,
+    SignatureAlgorithmOID.RSA_WITH_SHA384: SignatureScheme.rsa_pkcs1_sha384,
+    SignatureAlgorithmOID.RSA_WITH_SHA512: SignatureScheme.rsa_pkcs1_sha512,
+    # The schemes name a curve, too, but that of the issuer's key is not known where the chain ends below its root;
+    # and clients that also speak TLS 1.2 mean the hash alone (RFC 5246 §7.4.1.4.1).
+    SignatureAlgorithmOID.ECDSA_WITH_SHA1: SignatureScheme.ecdsa_sha1,
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: SignatureScheme.ecdsa_secp256r1_sha256,
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: SignatureScheme.ecdsa_secp384r1_sha384,
+    SignatureAlgorithmOID.ECDSA_WITH_SHA512: SignatureScheme.ecdsa_secp521r1_sha512,
+    SignatureAlgorithmOID.ED25519: SignatureScheme.ed25519,
+    SignatureAlgorithmOID.ED448: SignatureScheme.ed448,
+}
+_PSS_SIGNED_WITH: dict[tuple[str, bool], SignatureScheme] = {
+    ("sha256", False): SignatureScheme.rsa_pss_rsae_sha256,
+    ("sha384", False): SignatureScheme.rsa_pss_rsae_sha384,
+    ("sha512", False): SignatureScheme.rsa_pss_rsae_sha512,
+    ("sha256", True): SignatureScheme.rsa_pss_pss_sha256,
+    ("sha384", True): SignatureScheme.rsa_pss_pss_sha384,
+    ("sha512", True): SignatureScheme.rsa_pss_pss_sha512,
+}
+"""RSASSA-PSS by its hash, and by whether the issuer's key is named as id-RSASSA-PSS, too (RFC 8446 §4.2.3)."""
 
 
 class SigningKey(Protocol):
@@ -101,6 +137,40 @@ class PrivateKeySigner:
 
 
 @final
+class ThreadedSigner:
+    """A SigningKey whose signatures are made in another thread, so that meanwhile the event loop goes on.
+
+    It is for a *key* whose `sign` returns the signature itself, and takes its time: an RSA signature takes 0.7 to
+    4.5 ms, and a call to a PKCS #11 library may block for longer.  An ECDSA P-256 signature (27 us) is faster than
+    the way to a thread.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: "_PlainSigningKey") -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"<ThreadedSigner of {self._key!r}>"
+
+    def schemes(self) -> Sequence[int]:
+        """The schemes of *key*."""
+        return self._key.schemes()
+
+    def sign(self, scheme: int, message: bytes) -> Blocking[bytes]:
+        """The signature, for a front end to make in a thread; what *key* raises comes out of it."""
+        return Blocking(lambda: self._key.sign(scheme, message))
+
+
+class _PlainSigningKey(Protocol):
+    """A SigningKey whose `sign` is a plain function."""
+
+    def schemes(self) -> Sequence[int]: ...
+
+    def sign(self, scheme: int, message: bytes) -> bytes: ...
+
+
+@final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Credential:
     """A certificate chain and the key of its first certificate (RFC 8446 §4.4.2); immutable.
@@ -128,6 +198,9 @@ class Credential:
     """What kind of key it is, as in ``secp256r1`` or ``RSA-2048``; for logs."""
     issuers: frozenset[bytes]
     """The issuers that the chain names, each a Name in DER (RFC 5280 §4.1.2.4)."""
+    chain_schemes: frozenset[int] = frozenset()
+    """The SignatureScheme code points of the signatures in the chain that a peer has to check, so of all but those of
+    self-signed certificates (RFC 8446 §4.2.3); `UNKNOWN_SCHEME` for one that has no code point."""
     certificate_type: int = CertificateType.x509
     """What it shows: certificates, or a raw public key (RFC 7250 §3)."""
     staple: OCSPStaple | None = None
@@ -153,17 +226,19 @@ class Credential:
         keyfile: str | os.PathLike[str] | None = None,
         *,
         password: str | bytes | None = None,
+        sign_in_thread: bool = False,
     ) -> "Credential":
         """Read a chain and its private key from files, each PEM or DER.
 
-        Without *keyfile* the key is in *certfile*.  *password* decrypts the key.  CertificateError, naming the file,
-        says that a file cannot be read, holds something else, is encrypted otherwise than *password* tells, that
-        the key is too weak or of a kind that TLS cannot use, or that it is not the key of the first certificate
-        (RFC 8446 §4.4.2).
+        Without *keyfile* the key is in *certfile*.  *password* decrypts the key.  *sign_in_thread* lets an RSA key
+        (0.7 to 4.5 ms a signature) sign in a thread; other keys are faster than the way to one.  CertificateError,
+        naming the file, says that a file cannot be read, holds something else, is encrypted otherwise than *password*
+        tells, that the key is too weak or of a kind that TLS cannot use, or that it is not the key of the first
+        certificate (RFC 8446 §4.4.2).
         """
         certificate = Source.read(certfile)
         key = certificate if keyfile is None else Source.read(keyfile)
-        return _with_private_key([certificate], key, password)
+        return load_credential([certificate], key, password, sign_in_thread=sign_in_thread)
 
     @classmethod
     def from_bytes(
@@ -172,12 +247,14 @@ class Credential:
         key: bytes,
         *,
         password: str | bytes | None = None,
+        sign_in_thread: bool = False,
     ) -> "Credential":
         """Make one of a chain and its private key, each PEM or DER; the chain can be a sequence of DER.
 
-        *password* decrypts the key.  CertificateError says what is wrong, as for `from_files` (RFC 8446 §4.4.2).
+        *password* and *sign_in_thread* are as for `from_files`, and so is CertificateError (RFC 8446 §4.4.2).
         """
-        return _with_private_key(Source.of_chain(certificate), Source("the key bytes", bytes(key)), password)
+        source = Source("the key bytes", bytes(key))
+        return load_credential(Source.of_chain(certificate), source, password, sign_in_thread=sign_in_thread)
 
     @classmethod
     def from_signing_key(cls, certificate: bytes | Sequence[bytes], signing_key: SigningKey) -> "Credential":
@@ -189,7 +266,6 @@ class Credential:
         """
         sources = Source.of_chain(certificate)
         return _credential(load_certificates(sources), signing_key, _label(sources))
-
 
     @classmethod
     def from_raw_public_key(
@@ -253,52 +329,63 @@ class CertificateRequestInfo:
 def select_for_request(credentials: Sequence[Credential], info: CertificateRequestInfo) -> Credential | None:
     """The credential to answer a CertificateRequest with (RFC 8446 §4.4.2.3).
 
-    It is the first that can sign with a scheme that the server accepts and is issued under one of its authorities;
-    failing that the first that can sign so, for servers' lists are often not complete; else None.
+    It is the one `suited` best of those that are issued under one of its authorities; failing that of all, for
+    servers' lists are often not complete; None when none can sign with a scheme that the server accepts.
     """
-    usable = [
-        credential
-        for credential in credentials
-        if any(scheme in info.signature_schemes for scheme in credential.schemes)
-    ]
-    for credential in usable:
-        if not credential.issuers.isdisjoint(info.authorities):
-            return credential
-    return usable[0] if usable else None
+    asked_for = [credential for credential in credentials if not credential.issuers.isdisjoint(info.authorities)]
+    return suited(asked_for, info) or suited(credentials, info)
 
 
 def select(credentials: Sequence[Credential], info: ClientHelloInfo) -> Credential | None:
     """The credential to answer *info* with (RFC 8446 §4.4.2.2).
 
-    It is the first that is for the server name and can sign with a scheme that the client accepts; failing that the
-    first that can sign so, for the client may know us by another name; else None.
+    It is the one `suited` best of those that are for the server name; failing that of all, for the client may know us
+    by another name; None when none can sign with a scheme that the client accepts.
+    """
+    if info.server_name is not None:
+        names = name_candidates(info.server_name)
+        named = suited([credential for credential in credentials if not set(names).isdisjoint(credential.names)], info)
+        if named is not None:
+            return named
+    return suited(credentials, info)
+
+
+def suited(credentials: Sequence[Credential], info: ClientHelloInfo | CertificateRequestInfo) -> Credential | None:
+    """The first that can sign with a scheme that the peer accepts, and whose chain it accepts the signatures of.
+
+    Where there is no such chain, it is the first that can sign so: RFC 8446 §4.4.2.2 has us go on with a chain that
+    the peer may not be able to check, for it may not have to.  None when none can sign.
     """
     usable = [
         credential
         for credential in credentials
         if any(scheme in info.signature_schemes for scheme in credential.schemes)
     ]
-    if info.server_name is not None:
-        exact, wildcard = _candidates(info.server_name)
-        for credential in usable:
-            if exact in credential.names or wildcard in credential.names:
-                return credential
+    accepted = info.signature_schemes_cert
+    for credential in usable:
+        if not accepted or credential.chain_schemes.issubset(accepted):
+            return credential
     return usable[0] if usable else None
 
 
-def _candidates(server_name: str) -> tuple[str, str]:
+def name_candidates(server_name: str) -> tuple[str, str]:
     """The two names that a certificate for *server_name* can bear: itself, and a wildcard (RFC 9525 §6.3)."""
     exact = server_name.lower()
     label, _, rest = exact.partition(".")
     return exact, f"*.{rest}" if label and rest else exact
 
 
-def _with_private_key(sources: Sequence[Source], key_source: Source, password: str | bytes | None) -> Credential:
+def load_credential(
+    sources: Sequence[Source], key_source: Source, password: str | bytes | None, *, sign_in_thread: bool
+) -> Credential:
+    """A credential of what was read; CertificateError as for `Credential.from_files`."""
     label = _label(sources)
     certificates = load_certificates(sources)
     key = load_private_key(key_source, password)
     _check_match(key, certificates, label, key_source.label)
-    return _credential(certificates, PrivateKeySigner(key, rsa_pss=is_rsa_pss(certificates[0])), label)
+    signer = PrivateKeySigner(key, rsa_pss=is_rsa_pss(certificates[0]))
+    slow = sign_in_thread and isinstance(key, rsa.RSAPrivateKey)
+    return _credential(certificates, ThreadedSigner(signer) if slow else signer, label)
 
 
 def _label(sources: Sequence[Source]) -> str:
@@ -332,6 +419,29 @@ def _dns_names(certificate: x509.Certificate, label: str) -> tuple[str, ...]:
     return tuple(name.lower() for name in san.get_values_for_type(x509.DNSName))
 
 
+def _chain_schemes(certificates: Sequence[x509.Certificate]) -> frozenset[int]:
+    """How those of them are signed that are not self-signed (RFC 8446 §4.2.3)."""
+    issuers = (*certificates[1:], None)
+    return frozenset(
+        _scheme_of(certificate, issuer)
+        for certificate, issuer in zip(certificates, issuers, strict=True)
+        if certificate.issuer != certificate.subject
+    )
+
+
+def _scheme_of(certificate: x509.Certificate, issuer: x509.Certificate | None) -> int:
+    algorithm = certificate.signature_algorithm_oid
+    if algorithm != SignatureAlgorithmOID.RSASSA_PSS:
+        return int(_SIGNED_WITH.get(algorithm, UNKNOWN_SCHEME))
+    try:
+        digest = certificate.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return UNKNOWN_SCHEME
+    # The issuer above the chain is a root, and roots have their keys named as rsaEncryption.
+    named_pss = issuer is not None and is_rsa_pss(issuer)
+    return int(_PSS_SIGNED_WITH.get((digest.name if digest else "", named_pss), UNKNOWN_SCHEME))
+
+
 def _credential(certificates: Sequence[x509.Certificate], signing_key: SigningKey, label: str) -> Credential:
     leaf = certificates[0]
     public_key = public_key_of(leaf, label)
@@ -352,6 +462,7 @@ def _credential(certificates: Sequence[x509.Certificate], signing_key: SigningKe
         subject=subject_of(leaf),
         key_type=kind_of(public_key),
         issuers=frozenset(certificate.issuer.public_bytes() for certificate in certificates),
+        chain_schemes=_chain_schemes(certificates),
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from aiotls.errors import DecodeError, IllegalParameter, UnsupportedExtension
+from aiotls.errors import DecodeError, IllegalParameter, LocalError, UnsupportedExtension
 from aiotls.wire.codec import Reader, Writer
 from aiotls.wire.registries import CertificateStatusType, ExtensionType, NameType, name_of
 
@@ -36,6 +36,8 @@ __all__ = [
     "serialise_extensions",
 ]
 
+
+_LONGEST = 0xFFFF  # bytes of an extension, and of all of them
 
 SMALLEST_RECORD_SIZE_LIMIT = 64
 """Bytes; a peer may not ask for smaller records (RFC 8449 §4)."""
@@ -562,30 +564,26 @@ def _check_place(code: int, carrier: Carrier, offered: Container[int], *, answer
     raise UnsupportedExtension(msg)
 
 
-def serialise_extensions(
-    message: object, carrier: Carrier, order: Iterable[int] = (), raw: Mapping[int, bytes] | None = None
-) -> bytes:
-    """The extensions block, length included, of the values that *message* holds for *carrier*.
-
-    Those in *order* come first, as it says; *raw* is the content of those that are in it and in no table.
-    """
-    forms = _FORMS[carrier]
+def serialise_extensions(message: object, carrier: Carrier) -> bytes:
+    """The extensions block, length included, of the values that *message* holds; LocalError if it is too long."""
     parts = b""
-    for code in (*order, *(code for code in forms if code not in order)) if order else forms:
-        if code in forms:
-            attribute, form = forms[code]
-            value = getattr(message, attribute)
-            if value is None:
-                continue
-            data = form.serialise(value)
-        else:
-            data = (raw or {})[code]
-        parts += (code << 16 | len(data)).to_bytes(4, "big")
-        parts += data
+    for code, (attribute, form) in _FORMS[carrier].items():
+        value = getattr(message, attribute)
+        if value is not None:
+            parts += _framed(code, form.serialise(value))
+    if len(parts) > _LONGEST:
+        msg = f"{carrier.value}.extensions: a length of {len(parts)} does not fit a field of 2 bytes"
+        raise LocalError(msg)
     return len(parts).to_bytes(2, "big") + parts
 
 
 def serialise_extension(code: int, carrier: Carrier, value: object) -> bytes:
     """One extension, type and length included, as *carrier* bears it."""
-    data = _FORMS[carrier][code][1].serialise(value)
+    return _framed(code, _FORMS[carrier][code][1].serialise(value))
+
+
+def _framed(code: int, data: bytes) -> bytes:
+    if len(data) > _LONGEST:
+        msg = f"{name_of(ExtensionType, code)}: a length of {len(data)} does not fit a field of 2 bytes"
+        raise LocalError(msg)
     return (code << 16 | len(data)).to_bytes(4, "big") + data

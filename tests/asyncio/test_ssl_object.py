@@ -8,7 +8,7 @@ from aiotls import ServerConfig
 from aiotls.asyncio.ssl_object import SSLObjectView
 from aiotls.errors import LocalError
 from aiotls.negotiated import Negotiated
-from aiotls.trust.verify import identify
+from aiotls.trust.identity import identify
 from tests.asyncio.support import Connected, Recorder, Wire
 
 

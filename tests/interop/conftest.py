@@ -11,6 +11,7 @@ import pytest
 import aiotls
 from aiotls.testing.ca import KeyType, LocalCA
 from tests.interop.endpoint import Endpoint, Handler
+from tests.interop.identities import Identities
 
 
 class Issuer:
@@ -58,6 +59,11 @@ class Serve:
         endpoint.port = server.sockets[0].getsockname()[1]
         self.running.append((endpoint, server))
         return endpoint
+
+
+@pytest.fixture(scope="session")
+def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
+    return Identities(tmp_path_factory.mktemp("identities"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from typing import Any
 
 import aiotls
 from aiotls.asyncio.stream import TLSTransport
+from aiotls.negotiated import Negotiated
+from tests.interop.identities import Identity
 
 PATIENCE = 30.0  # seconds; a bound on what hangs, and no measure
 
@@ -30,7 +32,7 @@ def digest(data: bytes) -> str:
 class Seen:
     """What the server saw of a connection."""
 
-    negotiated: aiotls.Negotiated
+    negotiated: Negotiated
     exporter: Callable[[str, bytes, int], bytes]
     received: bytes = b""
     """The body of the request."""
@@ -48,6 +50,8 @@ class Endpoint:
     """Where a peer may leave its files."""
     answer: bytes = b""
     """The body of every answer."""
+    client: Identity | None = None
+    """What the peer is to show for itself."""
     port: int = 0
     ends: asyncio.Queue[Seen | BaseException] = field(default_factory=asyncio.Queue)
     """Connections that ended, and what the loop's exception handler was told: failed handshakes above all."""

@@ -7,12 +7,15 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
+import pytest
 from OpenSSL import SSL
 
 from aiotls.errors import AlertDescription
 from aiotls.wire.registries import NamedGroup
 from tests.interop.endpoint import PATIENCE, Endpoint
+from tests.interop.identities import Identity
 
 NODE_CLIENT = Path(__file__).with_name("tls_client.js")
 CHUNK = 1 << 16
@@ -44,6 +47,8 @@ class Peer:
     """Whether it always sends a close_notify of its own after the server's."""
     distrust: AlertDescription | None = AlertDescription.unknown_ca
     """The alert that it sends to a server that it does not trust, if any."""
+    names_alerts: bool = True
+    """Whether it tells which alert it was sent."""
     group: NamedGroup | None = None
     """The group that it must come to with a server that has them all, where that does not depend on its version."""
 
@@ -70,12 +75,24 @@ async def run(*argv: str, stdin: bytes = b"", environment: Mapping[str, str] | N
 # The programs
 
 
+def files(client: Identity | None, certificate: str, key: str) -> list[str]:
+    """The options by which a program is told what to show for itself."""
+    return [certificate, str(client.certfile), key, str(client.keyfile)] if client else []
+
+
+def chain(client: Identity | None) -> list[str]:
+    """What OpenSSL sends after our own certificate; it takes no file without any."""
+    return ["-cert_chain", str(client.chainfile)] if client and client.chainfile.stat().st_size else []
+
+
 def openssl_arguments(endpoint: Endpoint) -> list[str]:
     """s_client with everything verified."""
     return [
         *("openssl", "s_client", "-connect", f"127.0.0.1:{endpoint.port}", "-servername", "localhost"),
         *("-CAfile", str(endpoint.certificate_authority), "-verify_return_error", "-verify_hostname", "localhost"),
         *("-alpn", "http/1.1", "-keylogfile", str(endpoint.client_key_log)),
+        *files(endpoint.client, "-cert", "-key"),
+        *chain(endpoint.client),
     ]
 
 
@@ -88,6 +105,7 @@ async def curl(endpoint: Endpoint, body: bytes) -> Result:
         *("curl", "--silent", "--show-error", "--include", "--http1.1", "--header", "Expect:"),
         *("--cacert", str(endpoint.certificate_authority), "--data-binary", "@-"),
         *("--noproxy", "*", "--resolve", f"localhost:{endpoint.port}:127.0.0.1"),
+        *files(endpoint.client, "--cert", "--key"),
         f"https://localhost:{endpoint.port}/",
         stdin=body,
         environment={"SSLKEYLOGFILE": str(endpoint.client_key_log)},
@@ -98,6 +116,7 @@ async def gnutls(endpoint: Endpoint, body: bytes) -> Result:
     return await run(
         *("gnutls-cli", "--port", str(endpoint.port), "--sni-hostname", "localhost", "--verify-hostname", "localhost"),
         *("--x509cafile", str(endpoint.certificate_authority), "--alpn", "http/1.1"),
+        *files(endpoint.client, "--x509certfile", "--x509keyfile"),
         *("--logfile", os.devnull, "127.0.0.1"),
         stdin=endpoint.request(body),
         environment={"SSLKEYLOGFILE": str(endpoint.client_key_log)},
@@ -108,6 +127,7 @@ async def node(endpoint: Endpoint, body: bytes) -> Result:
     return await run(
         *("node", str(NODE_CLIENT), str(endpoint.port)),
         *(str(endpoint.certificate_authority), str(endpoint.client_key_log)),
+        *([str(endpoint.client.certfile), str(endpoint.client.keyfile)] if endpoint.client else []),
         stdin=endpoint.request(body),
     )
 
@@ -119,6 +139,8 @@ def ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=endpoint.certificate_authority)
     context.set_alpn_protocols(["http/1.1"])
     context.keylog_filename = str(endpoint.client_key_log)
+    if endpoint.client:
+        context.load_cert_chain(endpoint.client.certfile, endpoint.client.keyfile)
     return context
 
 
@@ -171,6 +193,9 @@ def talk_by_pyopenssl(endpoint: Endpoint, body: bytes) -> Result:
     context.load_verify_locations(str(endpoint.certificate_authority))
     context.set_verify(SSL.VERIFY_PEER)
     context.set_alpn_protos([b"http/1.1"])
+    if endpoint.client:
+        context.use_certificate_chain_file(str(endpoint.client.certfile))
+        context.use_privatekey_file(str(endpoint.client.keyfile))
     context.set_keylog_callback(lambda _, line: keys.append(line))
     keys: list[bytes] = []
     output = bytearray()
@@ -202,9 +227,27 @@ PEERS = [
         notices_truncation=False,
         answers_close_notify=False,  # only if its standard input ended before
         distrust=AlertDescription.bad_certificate,
+        names_alerts=False,
     ),
     Peer("node", node, "node", notices_truncation=False, distrust=None),
     Peer("ssl-asyncio", ssl_asyncio, notices_truncation=False, distrust=None),
     Peer("ssl-blocking", ssl_blocking),
     Peer("pyopenssl", pyopenssl, group=NamedGroup.X25519MLKEM768),
 ]
+
+
+class Row(Protocol):
+    """A row of a table of peers."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def program(self) -> str | None: ...
+
+
+def row(peer: Row) -> Any:
+    """The same as a parameter of a test, which needs the peer's program."""
+    return pytest.param(peer, id=peer.name, marks=[pytest.mark.peer(peer.program)] if peer.program else [])
+
+
+each_peer = pytest.mark.parametrize("peer", [row(peer) for peer in PEERS])

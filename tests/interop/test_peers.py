@@ -12,7 +12,7 @@ from aiotls.testing.ca import LocalCA
 from aiotls.wire.registries import CipherSuite, NamedGroup, ProtocolVersion, SignatureScheme
 from tests.interop.conftest import Serve
 from tests.interop.endpoint import ANSWER_HEAD, digest
-from tests.interop.peers import PEERS, Peer
+from tests.interop.peers import PEERS, Peer, each_peer, row
 
 MIB = 1 << 20
 NOISE = random.Random(8446).randbytes(20 * MIB)
@@ -54,13 +54,6 @@ FEATURES = [
         )
     ),
 ]
-
-
-def row(peer: Peer) -> Any:
-    return pytest.param(peer, id=peer.name, marks=[pytest.mark.peer(peer.program)] if peer.program else [])
-
-
-each_peer = pytest.mark.parametrize("peer", [row(peer) for peer in PEERS])
 
 
 def key_log_lines(path: Path) -> set[str]:

@@ -73,7 +73,7 @@ def test_server_asks_for_a_staple_by_an_empty_extension() -> None:
 
 @pytest.mark.rfc("8446", "4.4.2.1")
 def test_stapled_response_is_what_is_behind_its_length() -> None:
-    for response in (b"a", bytes(70000)):
+    for response in (b"a", bytes(0xFFFF - 4)):
         data = serialised(ExtensionType.status_request, response, CT)
         assert data == b"\1" + len(response).to_bytes(3, "big") + response
         assert parsed(ExtensionType.status_request, data, CT) == response
@@ -239,3 +239,14 @@ def test_extension_is_not_found_within_the_content_of_another() -> None:
     block = b"\xff\x01\0\x06" + hidden
     assert not has_extension(block, ExtensionType.supported_versions)
     assert has_extension(block + hidden, ExtensionType.supported_versions)
+
+
+@pytest.mark.rfc("8446", "4.2")
+def test_extension_that_does_not_fit_its_field_is_not_written() -> None:
+    protocols = (b"p" * 255,) * 255 + (b"q" * 252,)
+    code = ExtensionType.application_layer_protocol_negotiation
+    most = serialise_extension(code, CH, protocols)
+    assert len(most) == 4 + 0xFFFF
+    assert parsed(code, most[4:]) == protocols
+    with pytest.raises(LocalError, match="does not fit a field"):
+        serialise_extension(code, CH, (*protocols[:-1], b"q" * 253))

@@ -466,10 +466,24 @@ def test_finished_is_all_that_is_behind_its_header() -> None:
         EncryptedExtensions(application_layer_protocol_negotiation=bytes(256)),
         CertificateRequest(oid_filters=((bytes(256), b""),)),
         CertificateRequest(compress_certificate=tuple(range(128))),
+        CertificateRequest(signature_algorithms=(0x0403,), certificate_authorities=(bytes(0xFFFF - 4),)),
+        Certificate(certificate_list=(CertificateEntry(b"leaf", bytes(0xFFFF - 3)),)),
         CompressedCertificate(1 << 16, 1, b"a"),
         CompressedCertificate(1, 1 << 24, b"a"),
     ],
-    ids=["lifetime", "nonce", "ticket", "context", "protocol", "oid", "algorithms", "algorithm", "length"],
+    ids=[
+        "lifetime",
+        "nonce",
+        "ticket",
+        "context",
+        "protocol",
+        "oid",
+        "algorithms",
+        "block",
+        "extension",
+        "algorithm",
+        "length",
+    ],
 )
 def test_message_with_a_field_that_does_not_fit_is_not_written(message: HandshakeMessage) -> None:
     with pytest.raises(LocalError, match="does not fit a field"):

@@ -30,6 +30,7 @@ from aiotls.handshake.transcript import Transcript
 from aiotls.record.framing import MAX_CIPHERTEXT, MAX_PLAINTEXT, Deframer, Reassembler, split
 from aiotls.record.protection import OpeningKey, SealingKey
 from aiotls.trust.loading import public_key_of
+from aiotls.wire.codec import Reader, Writer
 from aiotls.wire.messages import (
     HEADER_LENGTH,
     MESSAGES,
@@ -52,10 +53,11 @@ __all__ = [
     "SERVER_CONTEXT",
     "Alert",
     "ScriptedPeer",
-    "append_extensions",
     "encode_message",
     "join_hello",
+    "join_message",
     "split_hello",
+    "split_message",
 ]
 
 RANDOM_LENGTH: Final = 32
@@ -146,7 +148,7 @@ class ScriptedPeer(ABC):
                 self._receive_content(content_type, bytes(payload), protected=False)
         self._deframer.keep()
 
-    def next_event(self) -> None:
+    def next_event(self) -> None:  # noqa: B027 - no role has more to tell
         """None: what happened is in this object's attributes."""
 
     def data_to_send(self) -> bytes:
@@ -358,21 +360,29 @@ def split_hello(raw: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
 
 def join_hello(front: bytes, extensions: Sequence[tuple[int, bytes]]) -> bytes:
     """The ClientHello of such parts, whatever they hold."""
-    block = _encode_extensions(extensions)
-    return encode_message(HandshakeType.client_hello, front + len(block).to_bytes(2, "big") + block)
+    return join_message(HandshakeType.client_hello, front, extensions)
 
 
-def append_extensions(
+def split_message(
     message: ServerHello | EncryptedExtensions | CertificateRequest | NewSessionTicket,
-    extensions: Sequence[tuple[int, bytes]],
-) -> bytes:
-    """The message with more extensions behind its own, whatever they hold: in these the block comes last."""
+) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """The part of the message's body before the extensions, and the extensions: in these they come last."""
+    bare = replace(message)
+    for field in fields(message):
+        if field.default is None:
+            setattr(bare, field.name, None)
+    start = len(bare.encode())
     raw = message.encode()
-    absent = {field.name: None for field in fields(message) if field.default is None}
-    start = len(replace(message, **absent).encode())
-    block = raw[start:] + _encode_extensions(extensions)
-    return encode_message(raw[0], raw[HEADER_LENGTH : start - 2] + len(block).to_bytes(2, "big") + block)
+    block = Reader(raw, "extensions", start)
+    extensions = []
+    while block:
+        extensions.append((block.uint16(), block.opaque16()))
+    return raw[HEADER_LENGTH : start - 2], extensions
 
 
-def _encode_extensions(extensions: Sequence[tuple[int, bytes]]) -> bytes:
-    return b"".join(code.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data for code, data in extensions)
+def join_message(handshake_type: int, front: bytes, extensions: Sequence[tuple[int, bytes]]) -> bytes:
+    """The message of such parts, whatever they hold."""
+    block = Writer()
+    for code, data in extensions:
+        block.uint16(code).opaque16(data)
+    return encode_message(handshake_type, front + Writer().opaque16(block.getvalue()).getvalue())

@@ -34,8 +34,9 @@ from aiotls.testing.scripted import (
     SERVER_CONTEXT,
     Alert,
     ScriptedPeer,
-    append_extensions,
     encode_message,
+    join_message,
+    split_message,
 )
 from aiotls.trust.credentials import Credential
 from aiotls.wire.extensions import KeyShareEntry
@@ -67,8 +68,9 @@ __all__ = [
     "NewSessionTicketFields",
     "ScriptedServer",
     "ServerHelloFields",
-    "append_extensions",
     "encode_message",
+    "join_message",
+    "split_message",
 ]
 
 _TICKET_LIFETIME: Final = 7200  # seconds

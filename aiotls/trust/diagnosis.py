@@ -24,7 +24,7 @@ from aiotls.errors import (
     UntrustedCertificate,
 )
 from aiotls.trust.fields import printable, whom
-from aiotls.trust.identity import names_of, usable_key
+from aiotls.trust.identity import check_fields, names_of, usable_key
 from aiotls.trust.names import ServerName
 from aiotls.trust.profile import allows_purpose, has_name_constraints, is_for
 from aiotls.trust.statements import MALFORMED, details, is_strong
@@ -63,6 +63,11 @@ class Refused:
 def diagnose(refused: Refused) -> CertificateError:
     """The error that tells why."""
     leaf = refused.certificates[0]
+    try:
+        for at, certificate in enumerate(refused.certificates, 1):
+            check_fields(certificate, at, len(refused.certificates))
+    except CertificateError as error:
+        return error
     try:
         for error in _reasons(refused):
             return error
@@ -192,7 +197,7 @@ def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
 
 def _dead_end(top: x509.Certificate, candidates: Sequence[x509.Certificate]) -> CertificateError:
     """Why *top* has no issuer among *candidates*, which bear the issuer's name."""
-    if top.subject == top.issuer and not candidates:
+    if _is_signed_by(top, top):
         return _error(UntrustedCertificate, top, "it is signed by itself, and is not among the roots that we trust")
     wanted = _extension(top, x509.AuthorityKeyIdentifier)
     for candidate in candidates:

@@ -30,6 +30,7 @@ __all__ = [
     "MAXIMUM_CHAIN_BYTES",
     "PeerIdentity",
     "check_bounds",
+    "check_fields",
     "end_point_digest",
     "identify",
     "identify_raw_public_key",
@@ -131,7 +132,7 @@ def end_point_digest(der: bytes) -> bytes:
     signature has no single hash, as Ed25519, for which the RFC defines no binding; CertificateError that *der* is no
     certificate.
     """
-    certificate = _load(der, "the certificate")
+    certificate = _load(der)
     try:
         algorithm = certificate.signature_hash_algorithm
     except MALFORMED as error:
@@ -164,8 +165,9 @@ def check_bounds(certificates: Sequence[bytes]) -> None:
 def parse(certificates: Sequence[bytes]) -> list[x509.Certificate]:
     """The certificates, of which the first has extensions that can be read, and a key that can sign a handshake."""
     check_bounds(certificates)
-    loaded = [_load(der, f"certificate {at} of {len(certificates)}") for at, der in enumerate(certificates, 1)]
+    loaded = [_load(der, at, len(certificates)) for at, der in enumerate(certificates, 1)]
     leaf = loaded[0]
+    check_fields(leaf, 1, len(loaded))
     try:
         _ = leaf.extensions
     except MALFORMED as error:
@@ -174,16 +176,19 @@ def parse(certificates: Sequence[bytes]) -> list[x509.Certificate]:
     return loaded
 
 
-def _load(der: bytes, label: str) -> x509.Certificate:
+def _load(der: bytes, at: int = 1, count: int = 1) -> x509.Certificate:
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        # These are parsed when they are read first.
-        _ = certificate.subject, certificate.issuer
-        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        _ = certificate.version, certificate.serial_number
+        return x509.load_der_x509_certificate(der)
     except (*MALFORMED, OverflowError) as error:
-        raise CertificateError(f"{label} is malformed (RFC 5280 §4.1): {error}") from error
-    return certificate
+        raise CertificateError(f"certificate {at} of {count} is malformed (RFC 5280 §4.1): {error}") from error
+
+
+def check_fields(certificate: x509.Certificate, at: int, count: int) -> None:
+    """Read what `cryptography` parses only when it is read; CertificateError says that it is malformed."""
+    try:
+        _ = certificate.subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except (*MALFORMED, OverflowError) as error:
+        raise CertificateError(f"certificate {at} of {count} is malformed (RFC 5280 §4.1): {error}") from error
 
 
 def _check_strength(key: PublicKey, label: str) -> None:
@@ -194,12 +199,12 @@ def _check_strength(key: PublicKey, label: str) -> None:
 
 def usable_key(certificate: x509.Certificate) -> PublicKey:
     """The key of *certificate*; UnsupportedCertificate when it is too weak, or of a kind that we do not take."""
-    label = f"the certificate ({whom(certificate)})"
     try:
-        key = public_key_of(certificate, label)
-        _check_strength(key, label)
+        key = public_key_of(certificate, "the certificate")
+        _check_strength(key, "the certificate")
     except CertificateError as error:
-        raise UnsupportedCertificate(str(error), **details(certificate)) from error
+        text = f"{error} (certificate of {whom(certificate)})"
+        raise UnsupportedCertificate(text, **details(certificate)) from error
     return key
 
 

@@ -184,7 +184,9 @@ class Verifier:
         """The identity that was verified, and until when it stays so."""
         loaded = parse(sent)
         chain = self._build_path(loaded, server_name, now)
-        identity = identity_of(sent, loaded, tuple(certificate.public_bytes(Encoding.DER) for certificate in chain))
+        known = {id(certificate): der for certificate, der in zip(loaded, sent, strict=True)}
+        path = tuple(known.get(id(certificate)) or certificate.public_bytes(Encoding.DER) for certificate in chain)
+        identity = identity_of(sent, loaded, path)
         _check_names(chain, identity, server_name)
         self._check_pins(chain)
         until = min(certificate.not_valid_after_utc for certificate in chain)

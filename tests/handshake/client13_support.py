@@ -1,6 +1,7 @@
 """A duel: a scripted server against the client's engine, at any stage of a handshake, and what a refusal must be."""
 
 import enum
+import zlib
 from collections.abc import Iterable
 from functools import cache
 
@@ -13,7 +14,8 @@ from aiotls.testing.ca import KeyType, LocalCA
 from aiotls.testing.pipe import Pipe
 from aiotls.testing.server_peer import Alert, ScriptedServer
 from aiotls.trust.credentials import Credential
-from aiotls.wire.registries import CipherSuite, ContentType, NamedGroup
+from aiotls.wire.messages import HEADER_LENGTH, Certificate, CompressedCertificate
+from aiotls.wire.registries import CertificateCompressionAlgorithm, CipherSuite, ContentType, NamedGroup
 
 FATAL = 2
 NAME = "localhost"
@@ -76,6 +78,12 @@ def default_config() -> ClientConfig:
 def config_for(group: NamedGroup, *, share: bool = True) -> ClientConfig:
     """A client for one group, with a share for it or none."""
     return ClientConfig(roots=roots(), groups=(group,), key_shares=(group,) if share else ())
+
+
+def compressed(certificate: Certificate) -> CompressedCertificate:
+    """The same by zlib (RFC 8879 §4)."""
+    body = certificate.encode()[HEADER_LENGTH:]
+    return CompressedCertificate(CertificateCompressionAlgorithm.zlib, len(body), zlib.compress(body))
 
 
 class ClientDuel:

@@ -8,23 +8,22 @@ which receives a handshake message in an unexpected order MUST abort the handsha
 """
 
 import itertools
-import zlib
+from collections.abc import Callable
 
 import pytest
 
-from aiotls.errors import AlertDescription, BadRecordMAC, TruncationError, UnexpectedMessage
-from aiotls.testing.server_peer import encode_message
+from aiotls.errors import AlertDescription, BadRecordMAC, IllegalParameter, TruncationError, UnexpectedMessage
+from aiotls.testing.server_peer import ScriptedServer, encode_message
 from aiotls.wire.messages import (
-    HEADER_LENGTH,
     CertificateVerify,
-    CompressedCertificate,
     EndOfEarlyData,
     Finished,
+    HandshakeMessage,
     KeyUpdate,
     NewSessionTicket,
 )
-from aiotls.wire.registries import CertificateCompressionAlgorithm, ContentType, HandshakeType, NamedGroup
-from tests.handshake.client13_support import HANDSHAKE, PLAINTEXT, PROTECTED, ClientDuel, Stage, stages
+from aiotls.wire.registries import ContentType, HandshakeType, NamedGroup
+from tests.handshake.client13_support import HANDSHAKE, PLAINTEXT, PROTECTED, ClientDuel, Stage, compressed, stages
 
 LEGAL: dict[Stage, set[int]] = {
     Stage.HELLO_SENT: {HandshakeType.server_hello},
@@ -60,38 +59,39 @@ LEGAL_CASES = [
 UNEXPECTED = AlertDescription.unexpected_message
 
 
+HONEST: dict[int, Callable[[ScriptedServer], HandshakeMessage]] = {
+    HandshakeType.server_hello: ScriptedServer.server_hello,
+    HandshakeType.new_session_ticket: ScriptedServer.new_session_ticket,
+    HandshakeType.end_of_early_data: lambda _: EndOfEarlyData(),
+    HandshakeType.encrypted_extensions: ScriptedServer.encrypted_extensions,
+    HandshakeType.certificate: ScriptedServer.certificate,
+    HandshakeType.compressed_certificate: lambda server: compressed(server.certificate()),
+    HandshakeType.certificate_request: ScriptedServer.certificate_request,
+    HandshakeType.certificate_verify: lambda server: (
+        server.certificate_verify() if server.write_key else CertificateVerify(0x0403, bytes(70))
+    ),
+    HandshakeType.key_update: lambda _: KeyUpdate(0),
+}
+
+
 def message_of(handshake_type: int, duel: ClientDuel) -> bytes:
     """A message of this type with which nothing is wrong but its place, if that is wrong."""
     server = duel.server
-    agreed = server.write_key is not None
-    match handshake_type:
-        case HandshakeType.client_hello:
-            return server.client_hello.raw
-        case HandshakeType.server_hello:
-            return server.server_hello().encode()
-        case HandshakeType.new_session_ticket:
-            return server.new_session_ticket().encode()
-        case HandshakeType.end_of_early_data:
-            return EndOfEarlyData().encode()
-        case HandshakeType.encrypted_extensions:
-            return server.encrypted_extensions().encode()
-        case HandshakeType.certificate:
-            return server.certificate().encode()
-        case HandshakeType.compressed_certificate:
-            body = server.certificate().encode()[HEADER_LENGTH:]
-            return CompressedCertificate(
-                CertificateCompressionAlgorithm.zlib, len(body), zlib.compress(body)
-            ).encode()
-        case HandshakeType.certificate_request:
-            return server.certificate_request().encode()
-        case HandshakeType.certificate_verify:
-            return (server.certificate_verify() if agreed else CertificateVerify(0x0403, bytes(70))).encode()
-        case HandshakeType.finished:
-            return server.finished() if agreed else Finished(bytes(32)).encode()
-        case HandshakeType.key_update:
-            return KeyUpdate(0).encode()
-        case _:
-            return encode_message(handshake_type, b"")
+    if handshake_type in HONEST:
+        return HONEST[handshake_type](server).encode()
+    if handshake_type == HandshakeType.client_hello:
+        return server.client_hello.raw
+    if handshake_type == HandshakeType.finished:
+        return server.finished() if server.write_key else Finished(bytes(32)).encode()
+    return encode_message(handshake_type, b"")
+
+
+def send(duel: ClientDuel, *handshake_types: int) -> None:
+    """Each message is what an honest server would send who believes that this is the right order."""
+    for handshake_type in handshake_types:
+        duel.server.send_message(message_of(handshake_type, duel))
+        if handshake_type == HandshakeType.finished:
+            duel.server.use_application_key()
 
 
 def test_table_knows_every_stage_and_only_known_types() -> None:
@@ -102,7 +102,7 @@ def test_table_knows_every_stage_and_only_known_types() -> None:
 @pytest.mark.parametrize(("stage", "handshake_type"), LEGAL_CASES)
 def test_client_accepts_message_that_is_legal_there(stage: Stage, handshake_type: int) -> None:
     duel = ClientDuel.at(stage)
-    duel.server.send_message(message_of(handshake_type, duel))
+    send(duel, handshake_type)
     duel.pump()
     assert duel.error is None
     assert duel.server.alerts == []
@@ -150,14 +150,6 @@ BEGUN = {flight[:length] for flight in WHOLE for length in range(len(flight))}
 Flight = tuple[HandshakeType, ...]
 
 
-def send_flight(duel: ClientDuel, flight: Flight) -> None:
-    """Each message is what an honest server would send who believes that this is the right order."""
-    for handshake_type in flight:
-        duel.server.send_message(message_of(handshake_type, duel))
-        if handshake_type == HandshakeType.finished:
-            duel.server.use_application_key()
-
-
 def flights() -> list[Flight]:
     """All of up to four messages, with repetitions; all orders of the five, and the whole ones with any one more."""
     short = [flight for length in range(5) for flight in itertools.product(FLIGHT, repeat=length)]
@@ -172,22 +164,21 @@ def flights() -> list[Flight]:
 
 @pytest.mark.rfc("8446", "4")
 def test_client_takes_the_flight_in_no_other_order() -> None:
-    complete = refused = 0
+    taken = 0
     for flight in flights():
         duel = ClientDuel.at(Stage.SERVER_HELLO)
-        send_flight(duel, flight)
+        send(duel, *flight)
         duel.pump()
         finished_in_order = any(flight[: len(whole)] == whole for whole in WHOLE)
         assert duel.completed is finished_in_order, flight
         if flight in WHOLE or flight in BEGUN:
             assert duel.error is None, flight
             assert duel.server.client_finished is (flight in WHOLE)
-            complete += 1
+            taken += 1
         else:
             assert type(duel.error) is UnexpectedMessage, (flight, duel.error)
             assert [alert.description for alert in duel.server.alerts] == [UNEXPECTED], flight
-            refused += 1
-    assert (complete, refused) == (8, 915)
+    assert taken == len(WHOLE) + len(BEGUN) == 9
 
 
 @pytest.mark.rfc("8446", "4")
@@ -283,9 +274,7 @@ def test_client_refuses_server_hello_in_the_record_of_the_retry_request() -> Non
     duel = ClientDuel.at(Stage.HELLO_SENT)
     request = duel.server.hello_retry_request(NamedGroup.secp256r1).encode()
     duel.server.send_record(ContentType.handshake, request + duel.server.server_hello().encode())
-    duel.pump()
-    assert duel.error is not None
-    assert not duel.completed
+    duel.assert_refused(IllegalParameter, AlertDescription.illegal_parameter)
 
 
 @pytest.mark.rfc("8446", "4.4.4")

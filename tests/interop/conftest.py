@@ -11,7 +11,8 @@ import pytest
 import aiotls
 from aiotls.testing.ca import KeyType, LocalCA
 from tests.interop.endpoint import Endpoint, Handler
-from tests.interop.identities import Identities
+from tests.interop.identities import Identities, Identity
+from tests.interop.servers import Options
 
 
 class Issuer:
@@ -64,6 +65,21 @@ class Serve:
 @pytest.fixture(scope="session")
 def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
     return Identities(tmp_path_factory.mktemp("identities"))
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Makes the options of a server."""
+
+    directory: Path
+
+    def __call__(self, identity: Identity, **options: Any) -> Options:
+        return Options(identity=identity, directory=self.directory, **options)
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Prepare:
+    return Prepare(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -112,12 +112,20 @@ async def curl(endpoint: Endpoint, body: bytes) -> Result:
     )
 
 
-async def gnutls(endpoint: Endpoint, body: bytes) -> Result:
-    return await run(
+def gnutls_arguments(endpoint: Endpoint) -> list[str]:
+    """A gnutls-cli with everything verified; the address is to follow."""
+    return [
         *("gnutls-cli", "--port", str(endpoint.port), "--sni-hostname", "localhost", "--verify-hostname", "localhost"),
         *("--x509cafile", str(endpoint.certificate_authority), "--alpn", "http/1.1"),
         *files(endpoint.client, "--x509certfile", "--x509keyfile"),
-        *("--logfile", os.devnull, "127.0.0.1"),
+        *("--logfile", os.devnull),
+    ]
+
+
+async def gnutls(endpoint: Endpoint, body: bytes) -> Result:
+    return await run(
+        *gnutls_arguments(endpoint),
+        "127.0.0.1",
         stdin=endpoint.request(body),
         environment={"SSLKEYLOGFILE": str(endpoint.client_key_log)},
     )

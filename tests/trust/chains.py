@@ -2,17 +2,23 @@
 
 import datetime as dt
 import functools
+import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.trust.statements import Extensions, Key, Party, new_key, split, tlv, usage
+from aiotls.errors import CertificateError
+from aiotls.trust.names import ServerName
+from aiotls.trust.revocation import CRLs
+from aiotls.trust.roots import Roots
+from aiotls.trust.verify import PeerIdentity, Verifier
+from tests.trust.statements import Extensions, Key, Party, new_key, ocsp_response, split, tlv, usage
 
 # The corpus is judged by `ssl` too, which has no other clock than the system's.
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -165,3 +171,107 @@ ROOT = authority("test root")
 INTERMEDIATE = authority("test intermediate", ROOT)
 OTHER_ROOT = authority("another root")
 PEER = leaf(INTERMEDIATE)
+
+SHA1 = hashes.SHA1()  # noqa: S303 - what is to be refused
+WWW = ServerName.of(NAME)
+SENT = der(PEER, INTERMEDIATE)
+CRITICAL_UNKNOWN = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00"), True)]
+MUST_STAPLE = [(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)]
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def trusting(*parties: Party) -> Roots:
+    return Roots.from_bytes(*der(*parties))
+
+
+def verifier(*trusted: Party, **options: Any) -> Verifier:
+    options.setdefault("clock", Clock())
+    return Verifier(trusting(*(trusted or (ROOT,))), **options)
+
+
+def named_rsa_pss(spki_der: bytes) -> bytes:
+    """The same RSA key as id-RSASSA-PSS without parameters (RFC 4055 §3.1)."""
+    return tlv(0x30, tlv(0x30, bytes.fromhex("06092a864886f70d01010a")), split(spki_der)[1])
+
+
+def resigned(party: Party, change: Callable[[list[bytes]], bytes], at: int, issuer: Party = ROOT) -> list[bytes]:
+    """The certificate with one field of its TBSCertificate changed, and signed anew."""
+    outer = split(der(party)[0])
+    fields = split(outer[0])
+    fields[at] = change(fields)
+    tbs = tlv(0x30, *fields)
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+    signature = issuer.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    return [tlv(0x30, tbs, outer[1], tlv(0x03, b"\0" + signature))]
+
+
+PAST: dict[str, Any] = {"since": NOW - 9 * DAY, "until": NOW - DAY}
+FUTURE: dict[str, Any] = {"since": NOW + DAY, "until": NOW + 9 * DAY}
+
+
+def key_of(party: Party) -> ec.EllipticCurvePrivateKey:
+    assert isinstance(party.key, ec.EllipticCurvePrivateKey)
+    return party.key
+
+
+def pin(party: Party) -> bytes:
+    spki = party.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest()
+
+
+def crls(*revoked: Party, issuer: Party = INTERMEDIATE, until: dt.datetime = NOW + DAY) -> CRLs:
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
+    builder = builder.last_update(NOW - DAY).next_update(until)
+    for party in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(party.certificate.serial_number)
+        builder = builder.add_revoked_certificate(entry.revocation_date(NOW - DAY).build())
+    crl = builder.sign(key_of(issuer), hashes.SHA256())
+    return CRLs.from_bytes(crl.public_bytes(Encoding.DER))
+
+
+def staple(**fields: Any) -> bytes:
+    since, until = NOW - dt.timedelta(hours=1), NOW + DAY
+    return ocsp_response(
+        **{"signer": INTERMEDIATE, "leaf": PEER, "issuer": INTERMEDIATE, "since": since, "until": until, **fields}
+    )
+
+
+REVOKED = x509.ocsp.OCSPCertStatus.REVOKED
+
+
+def spki(key: Any) -> bytes:
+    encoded: bytes = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
+
+
+def outcome(judge: Callable[[], PeerIdentity]) -> PeerIdentity | CertificateError:
+    try:
+        return judge()
+    except CertificateError as error:
+        return error
+
+
+def check_error(result: PeerIdentity | CertificateError) -> None:
+    if isinstance(result, CertificateError):
+        assert str(result).isprintable()
+        assert len(str(result)) < 1000
+
+
+def with_fields(at: int, der_field: bytes) -> list[bytes]:
+    return resigned(PEER, lambda _: der_field, at, INTERMEDIATE) + der(INTERMEDIATE)
+
+
+def with_extensions(*extensions: bytes) -> list[bytes]:
+    return with_fields(7, tlv(0xA3, tlv(0x30, *extensions)))
+
+
+BROKEN_SAN = tlv(0x30, bytes.fromhex("0603551d11"), tlv(0x04, b"\x30\x05\x82"))

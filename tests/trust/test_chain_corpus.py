@@ -26,16 +26,20 @@ from tests.trust.chains import (
     CLIENT,
     DAY,
     ECDSA_SHA1,
+    FUTURE,
     INTERMEDIATE,
     NAME,
     NOW,
     OTHER_ROOT,
+    PAST,
     PEER,
     ROOT,
     SERVER,
+    SHA1,
     authority,
     directory,
     issue,
+    key_of,
     leaf,
     network,
     rsa_key,
@@ -43,7 +47,6 @@ from tests.trust.chains import (
 )
 from tests.trust.statements import Extensions, Party, new_key, usage
 
-SHA1 = hashes.SHA1()  # noqa: S303 - what is to be refused
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
 
 
@@ -169,8 +172,6 @@ def sent_root_of_same_name_and_another_key() -> Chain:
 
 # Dates
 
-PAST: dict[str, Any] = {"since": NOW - 9 * DAY, "until": NOW - DAY}
-FUTURE: dict[str, Any] = {"since": NOW + DAY, "until": NOW + 9 * DAY}
 table(
     "date",
     {
@@ -432,11 +433,6 @@ table(
         "rsa_pss": lambda: under(authority("i", ROOT, key=rsa_key(2048)), pss=True),
     },
 )
-
-
-def key_of(party: Party) -> ec.EllipticCurvePrivateKey:
-    assert isinstance(party.key, ec.EllipticCurvePrivateKey)
-    return party.key
 
 
 # Other extensions

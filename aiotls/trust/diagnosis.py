@@ -69,10 +69,11 @@ def diagnose(refused: Refused) -> CertificateError:
     except CertificateError as error:
         return error
     try:
-        for error in _reasons(refused):
-            return error
+        for reason in _reasons(refused):
+            return reason
     except MALFORMED as error:
-        return _error(CertificateError, leaf, f"an extension in the chain is malformed (RFC 5280 §4.2): {error}")
+        text = f"an extension in the chain is malformed (RFC 5280 §4.2): {printable(str(error))}"
+        return _error(CertificateError, leaf, text)
     return _error(CertificateError, leaf, f"the chain does not verify: {printable(refused.failure)}")
 
 
@@ -90,15 +91,20 @@ def _reasons(refused: Refused) -> Iterator[CertificateError]:
     yield from _key_fault(leaf)
     yield from _use_fault(leaf, refused.purpose)
     path, fault = _climb(refused)
-    if fault is not None:
+    if fault is None:
+        yield from _path_faults(path, refused)
+    else:
         yield fault
-        return
+
+
+def _path_faults(path: Sequence[x509.Certificate], refused: Refused) -> Iterator[CertificateError]:
+    """What is wrong on a way that leads to an anchor."""
     for at, authority in enumerate(path[1:]):
         yield from _date_fault(authority, refused.now)
         yield from _authority_fault(authority, at, refused.purpose)
     if len(path) - 2 > MAXIMUM_INTERMEDIATES:
         text = f"there are {len(path) - 2} authorities between it and the root; at most {MAXIMUM_INTERMEDIATES} may be"
-        yield _error(UntrustedCertificate, leaf, text)
+        yield _error(UntrustedCertificate, path[0], text)
     for certificate in path:
         yield from _form_fault(certificate)
     for authority in path[1:]:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from aiotls.crypto.signatures import PublicKey
 from aiotls.errors import CertificateError, CertificateRequired, LocalError, UnsupportedCertificate
-from aiotls.trust.fields import is_rsa_pss_key, spki_of, whom
+from aiotls.trust.fields import is_rsa_pss_key, printable, spki_of, whom
 from aiotls.trust.loading import check_kind, public_key_of, subject_of
 from aiotls.trust.statements import MALFORMED, details
 
@@ -171,7 +171,8 @@ def parse(certificates: Sequence[bytes]) -> list[x509.Certificate]:
     try:
         _ = leaf.extensions
     except MALFORMED as error:
-        text = f"the extensions of the peer's certificate ({whom(leaf)}) are malformed (RFC 5280 §4.2): {error}"
+        why = printable(str(error))
+        text = f"the extensions of the peer's certificate ({whom(leaf)}) are malformed (RFC 5280 §4.2): {why}"
         raise CertificateError(text, **details(leaf)) from error
     return loaded
 
@@ -180,7 +181,9 @@ def _load(der: bytes, at: int = 1, count: int = 1) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
     except (*MALFORMED, OverflowError) as error:
-        raise CertificateError(f"certificate {at} of {count} is malformed (RFC 5280 §4.1): {error}") from error
+        raise CertificateError(
+            f"certificate {at} of {count} is malformed (RFC 5280 §4.1): {printable(str(error))}"
+        ) from error
 
 
 def check_fields(certificate: x509.Certificate, at: int, count: int) -> None:
@@ -188,7 +191,9 @@ def check_fields(certificate: x509.Certificate, at: int, count: int) -> None:
     try:
         _ = certificate.subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except (*MALFORMED, OverflowError) as error:
-        raise CertificateError(f"certificate {at} of {count} is malformed (RFC 5280 §4.1): {error}") from error
+        raise CertificateError(
+            f"certificate {at} of {count} is malformed (RFC 5280 §4.1): {printable(str(error))}"
+        ) from error
 
 
 def _check_strength(key: PublicKey, label: str) -> None:

@@ -8,6 +8,7 @@ A certificate can only be for what RFC 5280 §4.2.1.6 calls the preferred name s
 name with anything else in it, as an underscore, is refused before the connection is made: it could not be verified.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -51,11 +52,19 @@ class ServerName:
         """
         if not isinstance(text, str):
             raise LocalError(f"the server name is a {type(text).__name__}; give a str")
-        address = _address(text)
-        if address is not None:
-            return cls(str(address), is_ip=True, subject=x509.IPAddress(address))
-        name = _dns_name(text)
-        return cls(name, is_ip=False, subject=x509.DNSName(name))
+        # A client mostly goes where it has been before; what a U-label is depends on whether `idna` is there.
+        return _remembered(text) if text.isascii() else _read(text)
+
+
+def _read(text: str) -> ServerName:
+    address = _address(text)
+    if address is not None:
+        return ServerName(str(address), is_ip=True, subject=x509.IPAddress(address))
+    name = _dns_name(text)
+    return ServerName(name, is_ip=False, subject=x509.DNSName(name))
+
+
+_remembered = functools.lru_cache(maxsize=1024)(_read)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

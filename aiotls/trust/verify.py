@@ -37,7 +37,7 @@ from aiotls.errors import (
     UntrustedCertificate,
 )
 from aiotls.trust.diagnosis import MAXIMUM_INTERMEDIATES, Refused, diagnose
-from aiotls.trust.fields import spki_of, whom
+from aiotls.trust.fields import printable, spki_of, whom
 from aiotls.trust.identity import (
     PeerIdentity,
     check_bounds,
@@ -114,6 +114,7 @@ class Verifier:
       chain must have one of these keys, be it the peer's own or an authority's.
     - *crls* are asked about every verified chain.
     - *require_staple* refuses every server that does not staple an OCSP response.
+    - A certificate that is among *roots* itself has no issuer whose CRL or OCSP response would count: none is asked.
     - *cache_size* is how many verdicts are remembered, 0 for none; *cache_lifetime* for how many seconds, at most.
 
     LocalError says which of these is wrong.
@@ -251,5 +252,5 @@ def _check_names(chain: Sequence[x509.Certificate], identity: PeerIdentity, serv
     try:
         check_subjects(chain)
     except MALFORMED as error:
-        text = f"the name constraints above {whom(leaf)} are malformed (RFC 5280 §4.2.1.10): {error}"
+        text = f"the name constraints above {whom(leaf)} are malformed (RFC 5280 §4.2.1.10): {printable(str(error))}"
         raise CertificateError(text, **details(leaf)) from error

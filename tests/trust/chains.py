@@ -214,6 +214,14 @@ def resigned(party: Party, change: Callable[[list[bytes]], bytes], at: int, issu
     return [tlv(0x30, tbs, outer[1], tlv(0x03, b"\0" + signature))]
 
 
+def of_version_1(party: Party, issuer: Party | None = None) -> Party:
+    """A certificate as it was before there were extensions, signed anew (RFC 5280 §4.1.2.1)."""
+    outer = split(der(party)[0])
+    tbs = tlv(0x30, *split(outer[0])[1:7])
+    signature = key_of(issuer or party).sign(tbs, ec.ECDSA(SHA256))
+    return Party(x509.load_der_x509_certificate(tlv(0x30, tbs, outer[1], tlv(0x03, b"\0" + signature))), party.key)
+
+
 PAST: dict[str, Any] = {"since": NOW - 9 * DAY, "until": NOW - DAY}
 FUTURE: dict[str, Any] = {"since": NOW + DAY, "until": NOW + 9 * DAY}
 

@@ -50,6 +50,7 @@ from tests.trust.chains import (
     key_of,
     leaf,
     network,
+    of_version_1,
     outcome,
     resigned,
     rsa_key,
@@ -65,6 +66,7 @@ AT = AlertDescription
 
 NOT_CA = x509.BasicConstraints(ca=False, path_length=None)
 SELF_SIGNED = leaf(None)
+WEAK_ANCHOR = leaf(None, key=rsa_key(1024))
 
 
 def with_intermediate(intermediate: Party, **fields: Any) -> list[bytes]:
@@ -95,8 +97,8 @@ def other_type(party: Party) -> list[bytes]:
 
 SAN = tlv(0x30, bytes.fromhex("0603551d11"), tlv(0x04, tlv(0x30, tlv(0x82, NAME.encode()))))
 X400_SAN = tlv(0x30, bytes.fromhex("0603551d11"), tlv(0x04, tlv(0x30, tlv(0xA3, b""), tlv(0x82, NAME.encode()))))
+BROKEN_NAME = tlv(0x30, tlv(0x31, tlv(0x30, bytes.fromhex("0603550403"), b"\x0c\x01\xff")))
 BROKEN_USAGE = tlv(0x30, bytes.fromhex("0603551d0f"), tlv(0x04, b"\x02\x01\x01"))
-UNKNOWN_KEY = bytes.fromhex("300a300506032b65710301 00".replace(" ", ""))
 
 BAD: dict[str, tuple[type[CertificateError], AlertDescription, str, Callable[[], Sequence[bytes]]]] = {
     "nothing": (CertificateRequired, AT.certificate_required, "shows no certificate", list),
@@ -401,8 +403,14 @@ BAD: dict[str, tuple[type[CertificateError], AlertDescription, str, Callable[[],
     "malformed subject": (
         CertificateError,
         AT.bad_certificate,
-        "a field of the certificate is malformed",
-        lambda: with_fields(5, tlv(0x30, tlv(0x31, tlv(0x30, bytes.fromhex("0603550403"), b"\x0c\x01\xff")))),
+        "certificate 1 of 2 is malformed",
+        lambda: with_fields(5, BROKEN_NAME),
+    ),
+    "malformed subject of intermediate": (
+        CertificateError,
+        AT.bad_certificate,
+        "certificate 2 of 2 is malformed",
+        lambda: der(PEER) + resigned(INTERMEDIATE, lambda _: BROKEN_NAME, 5),
     ),
     "malformed key": (
         UnsupportedCertificate,
@@ -454,8 +462,6 @@ BAD: dict[str, tuple[type[CertificateError], AlertDescription, str, Callable[[],
     ),
 }
 
-WEAK_ANCHOR = leaf(None, key=rsa_key(1024))
-
 
 def with_rsa_modulus(bits: int) -> list[bytes]:
     modulus = tlv(0x02, b"\0" + ((1 << bits) - 1).to_bytes(bits // 8, "big"))
@@ -483,6 +489,7 @@ def test_verifier_refuses_bad_chain_with_its_error_and_alert(name: str) -> None:
         (lambda: leaf(ROOT, [], **PAST), CertificateExpired),
         (lambda: leaf(OTHER_ROOT), UntrustedCertificate),
         (lambda: leaf(ROOT, key_usage=CERTIFY), UnsupportedCertificate),
+        (lambda: of_version_1(leaf(ROOT), ROOT), UnsupportedCertificate),
     ],
 )
 def test_verifier_refuses_bad_client(make: Callable[[], Party], kind: type[CertificateError]) -> None:

@@ -42,6 +42,7 @@ from tests.trust.chains import (
     key_of,
     leaf,
     network,
+    of_version_1,
     rsa_key,
     signed_anew,
 )
@@ -290,6 +291,9 @@ table(
         "root_with_nothing_critical": lambda: rooted(authority("r", critical=False)),
         "root_does_not_certify": lambda: rooted(authority("r", key_usage=usage(crl_sign=True)), accepted=False),
         "root_without_constraints": lambda: rooted(issue("r", None), accepted=False),
+        "root_of_version_1": lambda: rooted(
+            of_version_1(authority("r")), accepted=False, why="RFC 5280 §6.1.4 (k); OpenSSL takes such a root"
+        ),
         "for_servers": lambda: under(with_purposes(SERVER)),
         "for_clients": lambda: under(with_purposes(CLIENT), accepted=False),
         "for_any_purpose": lambda: under(

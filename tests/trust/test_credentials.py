@@ -1,59 +1,47 @@
-"""Credentials: what they are made of, the text of every error that a wrong file earns, and which one is selected."""
+"""Credentials: what they are made of, what is then known, and where their signatures come from."""
 
-import asyncio
 import copy
 import dataclasses
 import datetime as dt
-import os
 import pickle
 import subprocess
-import warnings
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    pkcs12,
-)
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
+from aiotls.blocking import Blocking
 from aiotls.crypto import signatures
 from aiotls.errors import CertificateError, LocalError
 from aiotls.testing.ca import IssuedCertificate, KeyType, LocalCA
-from aiotls.trust.credentials import (
-    ClientHelloInfo,
-    Credential,
-    CredentialResolver,
-    PrivateKeySigner,
-    SigningKey,
-    select,
-)
+from aiotls.trust.credentials import UNKNOWN_SCHEME, Credential, PrivateKeySigner, SigningKey, ThreadedSigner
 from aiotls.wire.messages import Certificate
 from aiotls.wire.registries import SignatureScheme
-
-WEAK_BITS = 1024
-EC_PUBLIC_KEY = bytes.fromhex("06072a8648ce3d0201")
-"""The OID that names the kind of key in a SubjectPublicKeyInfo, in DER."""
-NOW = dt.datetime(2026, 5, 17, 12, 30, tzinfo=dt.UTC)
-PEM_OR_DER = pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER], ids=["pem", "der"])
-
-AnyKey = (
-    ec.EllipticCurvePrivateKey
-    | ed25519.Ed25519PrivateKey
-    | ed448.Ed448PrivateKey
-    | rsa.RSAPrivateKey
-    | dsa.DSAPrivateKey
-    | x25519.X25519PrivateKey
+from tests.trust.material import (
+    NOW,
+    PEM_OR_DER,
+    SUBJECT_KEY,
+    WEAK_BITS,
+    AnyKey,
+    Hash,
+    IssuerKey,
+    RemoteKey,
+    credential_of,
+    ders,
+    key_bytes,
+    private_key,
+    recoded,
+    self_signed,
+    signed_by,
 )
+
+P256 = ec.generate_private_key(ec.SECP256R1())
+SHA256_WITH_RSA = bytes.fromhex("2a864886f70d01010b")
+"""The OID of the signature, in DER."""
 
 
 @pytest.fixture(scope="module")
@@ -64,73 +52,6 @@ def ca() -> LocalCA:
 @pytest.fixture(scope="module")
 def issued(ca: LocalCA) -> IssuedCertificate:
     return ca.issue("localhost", "WWW.Example.Test", "127.0.0.1", intermediate=True)
-
-
-def ders(pem: bytes) -> list[bytes]:
-    return [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)]
-
-
-def key_bytes(
-    key: AnyKey,
-    encoding: Encoding = Encoding.PEM,
-    private_format: PrivateFormat = PrivateFormat.PKCS8,
-    password: bytes | None = None,
-) -> bytes:
-    encryption = NoEncryption() if password is None else BestAvailableEncryption(password)
-    return key.private_bytes(encoding, private_format, encryption)
-
-
-def recoded(pem: bytes, encoding: Encoding, password: bytes | None = None) -> bytes:
-    """The private key in *pem* in another encoding."""
-    key = load_pem_private_key(pem, None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey)
-    return key_bytes(key, encoding, password=password)
-
-
-def self_signed(key: AnyKey, *, san: Sequence[str] | None = ("localhost",), subject: str = "Test") -> bytes:
-    """A certificate for any kind of key, in PEM; signed by another key where this one is unable to."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else [])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(NOW)
-        .not_valid_after(NOW + dt.timedelta(days=1))
-    )
-    if san is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in san]), critical=False)
-    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-    return signed.public_bytes(Encoding.PEM)
-
-
-def error_of(certfile: Path, keyfile: Path | None = None, password: str | bytes | None = None) -> str:
-    """The text of the error that reading these files earns."""
-    with pytest.raises(CertificateError) as caught:
-        Credential.from_files(certfile, keyfile, password=password)
-    return str(caught.value)
-
-
-class RemoteKey:
-    """A SigningKey that answers later, as one in a KMS does."""
-
-    def __init__(self, key_pem: bytes, schemes: Sequence[int]) -> None:
-        self._signer = PrivateKeySigner(private_key(key_pem))
-        self._schemes = schemes
-
-    def schemes(self) -> Sequence[int]:
-        return self._schemes
-
-    async def sign(self, scheme: int, message: bytes) -> bytes:
-        await asyncio.sleep(0)
-        return self._signer.sign(scheme, message)
-
-
-def private_key(pem: bytes) -> signatures.PrivateKey:
-    key = load_pem_private_key(pem, None)
-    assert isinstance(key, signatures.PrivateKey)
-    return key
 
 
 class TestMaking:
@@ -291,265 +212,6 @@ class TestMaking:
         assert "no subject" in repr(nobody)
 
 
-class TestFileErrors:
-    """Each names the file that is wrong, what is wrong with it, and what to do."""
-
-    @pytest.fixture
-    def files(self, issued: IssuedCertificate, tmp_path: Path) -> tuple[Path, Path]:
-        return issued.write(tmp_path)
-
-    @pytest.mark.parametrize("which", [0, 1])
-    def test_file_that_is_missing(self, files: tuple[Path, Path], which: int) -> None:
-        files[which].unlink()
-        assert error_of(*files).startswith(f"{files[which]}: there is no such file")
-
-    @pytest.mark.parametrize("which", [0, 1])
-    def test_file_that_is_a_directory(self, files: tuple[Path, Path], which: int) -> None:
-        files[which].unlink()
-        files[which].mkdir()
-        assert error_of(*files).startswith(f"{files[which]}: this is a directory")
-
-    @pytest.mark.parametrize("which", [0, 1])
-    def test_file_that_may_not_be_read(
-        self, files: tuple[Path, Path], which: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        read = Path.read_bytes
-
-        def refuse(self: Path) -> bytes:
-            if self == files[which]:
-                raise PermissionError(13, "Permission denied", str(self))
-            return read(self)
-
-        monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything
-        text = error_of(*files)
-        assert text.startswith(f"{files[which]}: permission denied")
-        assert "let this process's user read the file" in text
-
-    def test_file_whose_name_cannot_be(self, tmp_path: Path) -> None:
-        with pytest.raises(CertificateError, match=r"a.x00b.*cannot be read.*null"):
-            Credential.from_files(os.fspath(tmp_path / "a\0b"))
-
-    def test_path_that_leads_through_a_file(self, files: tuple[Path, Path]) -> None:
-        assert "cannot be read" in error_of(files[0] / "cert.pem")
-
-    @pytest.mark.parametrize(("which", "wanted"), [(0, "certificate"), (1, "private key")])
-    def test_file_that_is_empty(self, files: tuple[Path, Path], which: int, wanted: str) -> None:
-        files[which].write_bytes(b"")
-        text = error_of(*files)
-        assert text.startswith(f"{files[which]}: there is no {wanted} in it: it is empty")
-
-    @pytest.mark.parametrize(("which", "wanted"), [(0, "certificate"), (1, "private key")])
-    @pytest.mark.parametrize("garbage", [b"garbage\n", b"\x30\x03\x02\x01\x00", bytes(300)])
-    def test_file_that_is_garbage(self, files: tuple[Path, Path], which: int, wanted: str, garbage: bytes) -> None:
-        files[which].write_bytes(garbage)
-        text = error_of(*files)
-        assert text.startswith(f"{files[which]}: there is no {wanted} in it")
-        assert "neither PEM nor DER" in text
-
-    @PEM_OR_DER
-    def test_files_that_are_swapped(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, encoding: Encoding
-    ) -> None:
-        certfile, keyfile = files
-        certfile.write_bytes(x509.load_pem_x509_certificate(issued.chain_pem).public_bytes(encoding))
-        keyfile.write_bytes(recoded(issued.key_pem, encoding))
-        text = error_of(keyfile, certfile)
-        assert text.startswith(f"{keyfile}: there is no certificate in it, but PRIVATE KEY; ")
-        assert "swapped" in text
-
-    def test_certificate_file_that_is_an_encrypted_key_in_der(
-        self, files: tuple[Path, Path], issued: IssuedCertificate
-    ) -> None:
-        files[0].write_bytes(recoded(issued.key_pem, Encoding.DER, b"geheim"))
-        assert "but ENCRYPTED PRIVATE KEY; are the certificate" in error_of(*files)
-
-    @PEM_OR_DER
-    def test_key_file_that_is_a_certificate(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, encoding: Encoding
-    ) -> None:
-        certfile, keyfile = files
-        keyfile.write_bytes(x509.load_pem_x509_certificate(issued.chain_pem).public_bytes(encoding))
-        text = error_of(certfile, keyfile)
-        assert text.startswith(f"{keyfile}: there is no private key in it, but CERTIFICATE; give the private key")
-
-    def test_certificate_file_without_a_key_when_no_key_file_is_named(self, files: tuple[Path, Path]) -> None:
-        assert error_of(files[0]).startswith(f"{files[0]}: there is no private key in it, but CERTIFICATE; ")
-
-    def test_key_file_that_is_a_public_key(self, files: tuple[Path, Path], issued: IssuedCertificate) -> None:
-        public_key = private_key(issued.key_pem).public_key()
-        files[1].write_bytes(public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        assert "there is no private key in it, but PUBLIC KEY" in error_of(*files)
-
-    def test_certificate_file_that_is_a_request(self, files: tuple[Path, Path]) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-        files[0].write_bytes(request.public_bytes(Encoding.PEM))
-        text = error_of(*files)
-        assert "there is no certificate in it, but CERTIFICATE REQUEST; " in text
-        assert "give the certificate that the CA issued" in text
-
-    @pytest.mark.parametrize("which", [0, 1])
-    @pytest.mark.parametrize("password", [None, b"geheim"])
-    def test_file_that_is_pkcs12(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, which: int, password: bytes | None
-    ) -> None:
-        key = private_key(issued.key_pem)
-        certificate = x509.load_pem_x509_certificate(issued.chain_pem)
-        data = pkcs12.serialize_key_and_certificates(b"a", key, certificate, None, NoEncryption())
-        files[which].write_bytes(data)
-        text = error_of(*files, password=password if which else None)
-        assert text.startswith(f"{files[which]}: ")
-        assert "PKCS#12; convert it to PEM with `openssl pkcs12" in text
-
-    @pytest.mark.parametrize("cut", [-10, -200])
-    def test_certificate_file_that_is_cut_off(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, cut: int
-    ) -> None:
-        files[0].write_bytes(issued.chain_pem[:cut])
-        assert error_of(*files).startswith(f"{files[0]}: a certificate in it is damaged or cut off")
-
-    def test_certificate_file_whose_base64_is_damaged(
-        self, files: tuple[Path, Path], issued: IssuedCertificate
-    ) -> None:
-        files[0].write_bytes(issued.chain_pem.replace(b"\nM", b"\n*"))
-        assert error_of(*files).startswith(f"{files[0]}: a certificate in it is damaged or cut off")
-
-    def test_key_file_that_is_cut_off(self, files: tuple[Path, Path], issued: IssuedCertificate) -> None:
-        files[1].write_bytes(issued.key_pem[:-60])
-        assert error_of(*files).startswith(f"{files[1]}: the private key is damaged")
-
-    @PEM_OR_DER
-    @pytest.mark.parametrize("password", [None, "", b""])
-    def test_key_that_is_encrypted_when_no_password_is_given(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, encoding: Encoding, password: str | bytes | None
-    ) -> None:
-        files[1].write_bytes(recoded(issued.key_pem, encoding, b"geheim"))
-        text = error_of(*files, password=password)
-        assert text == f"{files[1]}: the private key is encrypted; give its password"
-
-    @PEM_OR_DER
-    def test_key_that_is_encrypted_when_the_password_is_wrong(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, encoding: Encoding
-    ) -> None:
-        files[1].write_bytes(recoded(issued.key_pem, encoding, b"geheim"))
-        text = error_of(*files, password="offen")
-        assert text.startswith(f"{files[1]}: the password is wrong")
-        assert "offen" not in text
-
-    @PEM_OR_DER
-    def test_key_that_is_not_encrypted_when_a_password_is_given(
-        self, files: tuple[Path, Path], issued: IssuedCertificate, encoding: Encoding
-    ) -> None:
-        files[1].write_bytes(recoded(issued.key_pem, encoding))
-        text = error_of(*files, password="geheim")
-        assert text == f"{files[1]}: the private key is not encrypted; leave the password out"
-
-
-class TestContentErrors:
-    """The files can be read, but TLS cannot use them, or not together."""
-
-    def test_key_that_belongs_to_another_certificate(self, ca: LocalCA, tmp_path: Path) -> None:
-        ours, other = ca.issue("ours.test"), ca.issue("other.test")
-        certfile, keyfile = ours.write(tmp_path)
-        keyfile.write_bytes(other.key_pem)
-        text = error_of(certfile, keyfile)
-        assert text.startswith(f"{keyfile}: the private key does not belong to the first certificate in {certfile}")
-        assert "CN=ours.test" in text
-
-    def test_key_of_another_kind_than_the_certificate(self, ca: LocalCA) -> None:
-        chain, key = ca.issue("a.test").chain_pem, ca.issue("a.test", key_type="ed25519").key_pem
-        with pytest.raises(CertificateError, match=r"the key bytes: the private key does not belong"):
-            Credential.from_bytes(chain, key)
-
-    def test_chain_whose_order_is_wrong(self, issued: IssuedCertificate, tmp_path: Path) -> None:
-        certfile, keyfile = issued.write(tmp_path)
-        leaf, intermediate = x509.load_pem_x509_certificates(issued.chain_pem)
-        certfile.write_bytes(intermediate.public_bytes(Encoding.PEM) + leaf.public_bytes(Encoding.PEM))
-        text = error_of(certfile, keyfile)
-        assert text.startswith(f"{certfile}: the certificates are in the wrong order")
-        assert f"the private key in {keyfile} belongs to number 2" in text
-        assert "CN=localhost" in text
-        assert "must be the first" in text
-
-    def test_chain_of_der_whose_order_is_wrong(self, issued: IssuedCertificate) -> None:
-        with pytest.raises(CertificateError, match=r"^the certificate chain: .* wrong order: .* number 2"):
-            Credential.from_bytes(ders(issued.chain_pem)[::-1], issued.key_pem)
-
-    def test_chain_of_which_one_certificate_is_garbage(self, issued: IssuedCertificate) -> None:
-        with pytest.raises(CertificateError, match=r"^certificate 2 of the chain: there is no certificate in it"):
-            Credential.from_bytes([ders(issued.chain_pem)[0], b"garbage"], issued.key_pem)
-
-    def test_chain_that_is_empty(self, issued: IssuedCertificate) -> None:
-        with pytest.raises(CertificateError, match=r"the certificate chain is empty"):
-            Credential.from_bytes([], issued.key_pem)
-
-    def test_bytes_that_are_empty(self, issued: IssuedCertificate) -> None:
-        with pytest.raises(CertificateError, match=r"the certificate bytes: .* empty"):
-            Credential.from_bytes(b"", issued.key_pem)
-        with pytest.raises(CertificateError, match=r"the key bytes: .* empty"):
-            Credential.from_bytes(issued.chain_pem, b"")
-
-    @PEM_OR_DER
-    def test_rsa_key_that_is_too_small(self, encoding: Encoding, tmp_path: Path) -> None:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=WEAK_BITS)
-        certfile, keyfile = tmp_path / "cert.pem", tmp_path / "key.pem"
-        certfile.write_bytes(self_signed(key))
-        keyfile.write_bytes(key_bytes(key, encoding))
-        text = error_of(certfile, keyfile)
-        assert text.startswith(f"{keyfile}: an RSA key of 1024 bits is too weak; use a key of EC P-256")
-
-    @pytest.mark.parametrize(
-        ("key", "described"),
-        [
-            (ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
-            (ec.generate_private_key(ec.BrainpoolP256R1()), "brainpoolP256r1"),
-            (ed448.Ed448PrivateKey.generate(), "Ed448"),
-            (x25519.X25519PrivateKey.generate(), "X25519"),
-        ],
-        ids=["secp256k1", "brainpool", "ed448", "x25519"],
-    )
-    def test_key_that_tls_cannot_sign_with(self, key: AnyKey, described: str, tmp_path: Path) -> None:
-        certfile, keyfile = tmp_path / "cert.pem", tmp_path / "key.pem"
-        certfile.write_bytes(self_signed(key))
-        keyfile.write_bytes(key_bytes(key))
-        text = error_of(certfile, keyfile)
-        assert text.startswith(f"{keyfile}: TLS cannot sign with a key of the kind {described}; use a key of")
-
-    def test_key_that_is_dsa(self, issued: IssuedCertificate) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            key = key_bytes(dsa.generate_private_key(2048))
-        with pytest.raises(CertificateError, match=r"the key bytes: .* of the kind DSA; use"):
-            Credential.from_bytes(issued.chain_pem, key)
-
-    def test_rsa_key_whose_numbers_do_not_fit(self, ca: LocalCA) -> None:
-        issued = ca.issue("localhost", key_type="rsa-2048")
-        der = bytearray(recoded(issued.key_pem, Encoding.DER))
-        der[-20] ^= 1  # in the CRT coefficient
-        with pytest.raises(CertificateError, match=r"the key bytes: "):
-            Credential.from_bytes(issued.chain_pem, bytes(der))
-
-    def test_certificate_whose_key_is_of_a_kind_that_nobody_knows(self, issued: IssuedCertificate) -> None:
-        unknown = [der.replace(EC_PUBLIC_KEY, EC_PUBLIC_KEY[:-1] + b"\x09") for der in ders(issued.chain_pem)]
-        with pytest.raises(CertificateError, match=r"^the key bytes: the private key does not belong"):
-            Credential.from_bytes(unknown, issued.key_pem)
-        key = RemoteKey(issued.key_pem, list(SignatureScheme))
-        with pytest.raises(CertificateError, match=r"^the certificate bytes: .* kind 1\.2\.840\.10045\.2\.9; use"):
-            Credential.from_signing_key(unknown[0], key)
-
-    def test_certificate_whose_extensions_are_malformed(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([])
-        bad = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x05garbage")
-        certificate = (
-            x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW)
-            .add_extension(bad, critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        with pytest.raises(CertificateError, match=r"the certificate bytes: the extensions .* malformed"):
-            Credential.from_bytes(certificate.public_bytes(Encoding.DER), key_bytes(key))
-
-
 class TestSigningKeys:
     """A key that is elsewhere."""
 
@@ -595,95 +257,102 @@ class TestSigningKeys:
         with pytest.raises(LocalError, match=r"does not sign with ed25519"):
             PrivateKeySigner(private_key(issued.key_pem)).sign(SignatureScheme.ed25519, b"message")
 
+    async def test_threaded_signer_leaves_the_signature_to_who_runs_it(self, issued: IssuedCertificate) -> None:
+        plain = PrivateKeySigner(private_key(issued.key_pem))
+        threaded: SigningKey = ThreadedSigner(plain)
+        assert threaded.schemes() == plain.schemes()
+        assert "secp256r1" in repr(threaded)
+        answer = threaded.sign(plain.schemes()[0], b"message")
+        assert isinstance(answer, Blocking)
+        signatures.verify(plain.public_key, plain.schemes()[0], answer.run(), b"message")
+        assert await ThreadedSigner(plain).sign(plain.schemes()[0], b"message")
+
+    def test_threaded_signer_raises_where_it_is_run(self, issued: IssuedCertificate) -> None:
+        answer = ThreadedSigner(PrivateKeySigner(private_key(issued.key_pem))).sign(SignatureScheme.ed25519, b"")
+        with pytest.raises(LocalError, match="does not sign with ed25519"):
+            answer.run()
+
+    def test_credential_signs_in_thread_with_rsa_if_asked(self, ca: LocalCA, tmp_path: Path) -> None:
+        issued = ca.issue("localhost", key_type="rsa-2048")
+        in_memory = Credential.from_bytes(issued.chain_pem, issued.key_pem, sign_in_thread=True)
+        from_files = Credential.from_files(*issued.write(tmp_path), sign_in_thread=True)
+        for credential in (in_memory, from_files):
+            signature = credential.signing_key.sign(credential.schemes[0], b"message")
+            assert isinstance(signature, Blocking)
+            assert isinstance(signature.run(), bytes)
+        assert isinstance(issued.credential().signing_key, PrivateKeySigner)
+
+    def test_credential_signs_at_once_with_ecdsa_though_asked_to_sign_in_thread(
+        self, issued: IssuedCertificate
+    ) -> None:
+        credential = Credential.from_bytes(issued.chain_pem, issued.key_pem, sign_in_thread=True)
+        assert isinstance(credential.signing_key, PrivateKeySigner)
+
 
 @pytest.fixture(scope="module")
-def default(ca: LocalCA) -> Credential:
-    return ca.issue("default.test").credential()
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-@pytest.fixture(scope="module")
-def exact(ca: LocalCA) -> Credential:
-    return ca.issue("www.example.test", "Example.TEST").credential()
+@pytest.mark.rfc("8446", "4.2.3")
+class TestChainSchemes:
+    """How the certificates are signed that a peer has to check."""
 
-
-@pytest.fixture(scope="module")
-def wildcard(ca: LocalCA) -> Credential:
-    return ca.issue("*.example.test").credential()
-
-
-@pytest.fixture(scope="module")
-def edwards(ca: LocalCA) -> Credential:
-    return ca.issue("www.example.test", key_type="ed25519").credential()
-
-
-class TestSelect:
-    """Which of several credentials answers a ClientHello."""
-
-    P256 = SignatureScheme.ecdsa_secp256r1_sha256
-    ED25519 = SignatureScheme.ed25519
-
-    @staticmethod
-    def info(name: str | None, *schemes: int) -> ClientHelloInfo:
-        return ClientHelloInfo(
-            server_name=name, alpn=(), signature_schemes=schemes, cipher_suites=(0x1301,), groups=(0x001D,)
-        )
-
-    @pytest.mark.parametrize("name", ["www.example.test", "WWW.EXAMPLE.test", "example.test"])
-    def test_select_takes_the_one_for_the_name_in_any_case(
-        self, default: Credential, exact: Credential, name: str
+    @pytest.mark.parametrize(
+        ("key", "algorithm", "scheme"),
+        [
+            (P256, hashes.SHA256(), SignatureScheme.ecdsa_secp256r1_sha256),
+            (P256, hashes.SHA384(), SignatureScheme.ecdsa_secp384r1_sha384),
+            (P256, hashes.SHA512(), SignatureScheme.ecdsa_secp521r1_sha512),
+            (P256, hashes.SHA224(), UNKNOWN_SCHEME),
+            (ed25519.Ed25519PrivateKey.generate(), None, SignatureScheme.ed25519),
+            (ed448.Ed448PrivateKey.generate(), None, SignatureScheme.ed448),
+        ],
+        ids=["sha256", "sha384", "sha512", "sha224", "ed25519", "ed448"],
+    )
+    def test_credential_knows_how_its_certificate_is_signed(
+        self, key: IssuerKey, algorithm: Hash | None, scheme: int
     ) -> None:
-        assert select([default, exact], self.info(name, self.P256)) is exact
+        assert credential_of(signed_by(key, algorithm)).chain_schemes == {scheme}
 
-    @pytest.mark.parametrize("name", ["mail.example.test", "MAIL.Example.Test"])
-    def test_select_takes_the_wildcard_for_one_label(
-        self, default: Credential, wildcard: Credential, name: str
+    @pytest.mark.parametrize("bits", [256, 384, 512])
+    @pytest.mark.parametrize(("pss", "kind"), [(False, "rsa_pkcs1"), (True, "rsa_pss_rsae")])
+    def test_credential_knows_how_its_certificate_is_signed_with_rsa(
+        self, rsa_key: rsa.RSAPrivateKey, bits: int, *, pss: bool, kind: str
     ) -> None:
-        assert select([default, wildcard], self.info(name, self.P256)) is wildcard
+        algorithms: dict[int, Hash] = {256: hashes.SHA256(), 384: hashes.SHA384(), 512: hashes.SHA512()}
+        scheme = SignatureScheme[f"{kind}_sha{bits}"]
+        assert credential_of(signed_by(rsa_key, algorithms[bits], pss=pss)).chain_schemes == {scheme}
 
-    @pytest.mark.parametrize("name", ["example.test", "a.b.example.test", ".example.test", "badexample.test", "", "."])
-    def test_select_takes_the_default_when_the_wildcard_does_not_cover_exactly_one_label(
-        self, default: Credential, wildcard: Credential, name: str
+    def test_credential_does_not_know_a_pss_signature_with_another_hash(self, rsa_key: rsa.RSAPrivateKey) -> None:
+        chain = signed_by(rsa_key, hashes.SHA224(), pss=True)
+        assert credential_of(chain).chain_schemes == {UNKNOWN_SCHEME}
+
+    def test_credential_knows_that_its_certificate_is_signed_with_sha1(self, rsa_key: rsa.RSAPrivateKey) -> None:
+        der = signed_by(rsa_key, hashes.SHA256()).public_bytes(Encoding.DER)
+        with_sha1 = der.replace(SHA256_WITH_RSA, SHA256_WITH_RSA[:-1] + b"\x05")
+        credential = Credential.from_bytes(with_sha1, key_bytes(SUBJECT_KEY))
+        assert credential.chain_schemes == {SignatureScheme.rsa_pkcs1_sha1}
+
+    def test_credential_knows_how_the_whole_chain_is_signed_but_for_the_root(self, rsa_key: rsa.RSAPrivateKey) -> None:
+        leaf = signed_by(P256, hashes.SHA256(), names=("localhost", "Lower CA"))
+        lower = signed_by(rsa_key, hashes.SHA384(), names=("Lower CA", "Root CA"))
+        root = signed_by(P256, hashes.SHA512(), names=("Root CA", "Root CA"))
+        expected = {SignatureScheme.ecdsa_secp256r1_sha256, SignatureScheme.rsa_pkcs1_sha384}
+        assert credential_of(leaf, lower, root).chain_schemes == expected
+        assert credential_of(leaf, lower).chain_schemes == expected
+
+    def test_self_signed_certificate_has_nothing_to_check(self) -> None:
+        root = signed_by(P256, hashes.SHA256(), names=("localhost", "localhost"))
+        assert credential_of(root).chain_schemes == frozenset()
+
+    @pytest.mark.peer("openssl")
+    def test_credential_tells_rsa_pss_pss_by_the_key_of_the_issuer(
+        self, rsa_key: rsa.RSAPrivateKey, tmp_path: Path
     ) -> None:
-        assert select([default, wildcard], self.info(name, self.P256)) is default
-
-    def test_select_takes_the_first_when_several_are_for_the_name(
-        self, exact: Credential, wildcard: Credential
-    ) -> None:
-        info = self.info("www.example.test", self.P256)
-        assert select([wildcard, exact], info) is wildcard
-        assert select([exact, wildcard], info) is exact
-
-    def test_select_takes_the_one_for_the_name_that_shares_a_scheme(
-        self, default: Credential, exact: Credential, edwards: Credential
-    ) -> None:
-        credentials = [default, exact, edwards]
-        assert select(credentials, self.info("www.example.test", self.ED25519)) is edwards
-        assert select(credentials, self.info("www.example.test", self.ED25519, self.P256)) is exact
-
-    def test_select_takes_the_first_with_a_common_scheme_when_no_name_fits(
-        self, default: Credential, exact: Credential, edwards: Credential
-    ) -> None:
-        credentials = [edwards, default, exact]
-        assert select(credentials, self.info("other.test", self.P256)) is default
-        assert select(credentials, self.info(None, self.P256)) is default
-        assert select(credentials, self.info(None, self.P256, self.ED25519)) is edwards
-
-    def test_select_takes_another_name_rather_than_none_when_the_named_one_cannot_sign(
-        self, default: Credential, edwards: Credential
-    ) -> None:
-        assert select([edwards, default], self.info("www.example.test", self.P256)) is default
-
-    def test_select_takes_none_when_no_scheme_is_common(self, default: Credential, edwards: Credential) -> None:
-        assert select([default, edwards], self.info("default.test", SignatureScheme.rsa_pss_rsae_sha256)) is None
-        assert select([default, edwards], self.info("default.test")) is None
-        assert select([], self.info("default.test", self.P256)) is None
-
-    async def test_resolver_can_be_select_or_a_coroutine_function(self, default: Credential) -> None:
-        async def later(info: ClientHelloInfo) -> Credential | None:
-            await asyncio.sleep(0)
-            return select([default], info)
-
-        resolvers: list[CredentialResolver] = [lambda info: select([default], info), later]
-        for resolver in resolvers:
-            answer = resolver(self.info(None, self.P256))
-            assert (await answer if isinstance(answer, Awaitable) else answer) is default
+        command = "openssl req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -nodes -days 2 -subj /CN=Test"
+        command += f" -out {tmp_path / 'cert.pem'} -keyout {tmp_path / 'key.pem'}"
+        subprocess.run(command.split(), check=True, capture_output=True)
+        issuer = x509.load_pem_x509_certificate((tmp_path / "cert.pem").read_bytes())
+        leaf = signed_by(rsa_key, hashes.SHA256(), pss=True)
+        assert credential_of(leaf, issuer).chain_schemes == {SignatureScheme.rsa_pss_pss_sha256}

@@ -1,6 +1,7 @@
 """Verdicts that are remembered: what a hit spares, what is another question, and when a verdict ends."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -207,3 +208,18 @@ def test_verifier_remembers_a_bounded_number_and_the_latest_of_it(judged: Judged
     assert len(judged) == 40
     it.verify_server(sent, names[5])
     assert len(judged) == 41
+
+
+def test_threads_that_share_a_verifier_get_the_verdicts_that_they_asked_for() -> None:
+    it = verifier(cache_size=4)
+    sent = der(leaf(ROOT, ["*.example.test"]))
+    names = [ServerName.of(f"{at}.example.test") for at in range(12)]
+
+    def judge(name: ServerName) -> bool:
+        good = it.verify_server(sent, name).dns_names == ("*.example.test",)
+        with pytest.raises(CertificateError):
+            it.verify_server(sent, ServerName.of(f"a.{name.text}"))
+        return good
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(judge, names * 10))

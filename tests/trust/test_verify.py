@@ -17,7 +17,7 @@ from aiotls.errors import (
     UntrustedCertificate,
     alert_for,
 )
-from aiotls.trust import diagnosis
+from aiotls.trust import diagnosis, profile
 from aiotls.trust import verify as module
 from aiotls.trust.verify import PeerIdentity, Verifier
 from tests.trust.chains import (
@@ -44,7 +44,7 @@ from tests.trust.chains import (
     trusting,
     verifier,
 )
-from tests.trust.statements import Party, new_key
+from tests.trust.statements import Party, new_key, tlv
 
 AT = AlertDescription
 
@@ -127,7 +127,13 @@ def test_verifier_ends_soon_among_authorities_that_all_signed_each_other(monkeyp
     origin = authority("cross", key=key)
     crosses = [authority("cross", origin, key=key) for _ in range(15)]
     checks: list[x509.Certificate] = []
-    monkeypatch.setattr(diagnosis, "_is_signed_by", lambda child, issuer: checks.append(issuer) or True)
+    is_signed_by = diagnosis._is_signed_by
+
+    def counting(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+        checks.append(issuer)
+        return is_signed_by(certificate, issuer)
+
+    monkeypatch.setattr(diagnosis, "_is_signed_by", counting)
     with pytest.raises(UntrustedCertificate):
         verifier().verify_server(der(leaf(origin), *crosses), WWW)
     assert len(checks) <= 17
@@ -242,3 +248,43 @@ def test_verifier_reads_the_systems_clock_by_default() -> None:
     assert Verifier(trusting(ROOT)).verify_server(SENT, WWW).not_after is not None
     assert abs(time.time() - NOW.timestamp()) < DAY.total_seconds()
     assert repr(Verifier(trusting(ROOT))) == "<Verifier with <Roots: 1 from bytes>>"
+
+
+# Name constraints on subjects, which are our own to check
+
+
+@pytest.mark.rfc("5280", "4.2.1.10")
+def test_verifier_takes_what_only_looks_like_name_constraints() -> None:
+    by_chance = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.4"), bytes.fromhex("0603551d1e"))
+    intermediate = authority("i", ROOT, extra=[(by_chance, False)])
+    verifier().verify_server(der(leaf(intermediate), intermediate), WWW)
+
+
+@pytest.mark.rfc("5280", "6.1.3")
+def test_verifier_holds_self_issued_authorities_to_no_constraints_on_subjects() -> None:
+    company = x509.DirectoryName(directory("peer", organisation="Company"))
+    narrow = authority("narrow", ROOT, extra=[(x509.NameConstraints([company], None), False)])
+    renewed = authority("narrow", narrow)
+    named = leaf(renewed, subject=company.value)
+    verifier().verify_server(der(named, renewed, narrow), WWW)
+    with pytest.raises(UntrustedCertificate, match="may not certify the subject CN=peer"):
+        verifier().verify_server(der(leaf(renewed), renewed, narrow), WWW)
+    verifier().verify_server(der(leaf(narrow, subject=x509.Name([]), critical_names=True), narrow), WWW)
+
+
+@pytest.mark.rfc("5280", "4.2.1.10")
+def test_verifier_refuses_name_constraints_that_it_cannot_read() -> None:
+    x400 = tlv(0x30, tlv(0xA0, tlv(0x30, tlv(0xA3, b""))))
+    constraints = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), x400)
+    intermediate = authority("i", ROOT, extra=[(constraints, False)])
+    with pytest.raises(CertificateError) as caught:
+        verifier().verify_server(der(leaf(intermediate), intermediate), WWW)
+    assert alert_for(caught.value) is AT.bad_certificate
+
+
+@pytest.mark.rfc("5280", "4.2.1.9")
+def test_policy_for_authorities_refuses_one_that_is_none_itself() -> None:
+    # `cryptography` refuses it before it asks; should it leave that to the policy one day, this is what holds.
+    policy: Any = None
+    with pytest.raises(ValueError, match="no certification authority"):
+        profile._check_authority(policy, ROOT.certificate, x509.BasicConstraints(ca=False, path_length=None))

@@ -375,11 +375,17 @@ _RESPONDER_EXTENSIONS = {
 _Issued = tuple[x509.Certificate, x509.Certificate]
 
 
+_TLS_FEATURE = bytes.fromhex("06082b06010505070118")
+"""The OID of the TLS feature extension (RFC 7633 §6), in DER."""
+
+
 def must_staple(leaf: x509.Certificate) -> bool:
     """Whether *leaf* is good only with a stapled OCSP response (RFC 7633 §4).
 
     CertificateError says that its extensions cannot be read.
     """
+    if _TLS_FEATURE not in leaf.tbs_certificate_bytes:  # as is usual, and cheaper to see
+        return False
     try:
         features = leaf.extensions.get_extension_for_class(x509.TLSFeature).value
     except x509.ExtensionNotFound:

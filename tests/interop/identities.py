@@ -79,11 +79,11 @@ class Identities:
         return self._of("expired", LocalCA(clock=lambda: then), "localhost")
 
     def stapled(self, status: CertificateStatus) -> tuple[Identity, Path]:
-        """For localhost and good only with a staple; and a staple that says *status*."""
+        """For localhost, of an intermediate authority and good only with a staple; and a staple that says *status*."""
         directory = self.directory / f"stapled-{status}"
         staple = directory / "staple.der"
         if not staple.exists():
-            issued = self._ca.issue("localhost", must_staple=True)
+            issued = self._ca.issue("localhost", intermediate=True, must_staple=True)
             write(directory, issued, self._ca)
             staple.write_bytes(self._ca.ocsp_response(issued, status=status))
         return files_in(directory), staple

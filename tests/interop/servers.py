@@ -47,7 +47,7 @@ class Options:
     """Where a server may leave its files."""
     client_auth: ClientAuthMode = "off"
     client_authority: Path | None = None
-    """Whose certificates a client may show."""
+    """Whose certificates a client may show; without one gnutls-serv takes any, and the others none."""
     alpn: tuple[str, ...] = ("http/1.1",)
     group: NamedGroup | None = None
     """The only group that it has, where given."""
@@ -210,18 +210,14 @@ async def openssl_terminal(options: Options) -> AsyncGenerator[Running]:
 @asynccontextmanager
 async def gnutls(options: Options) -> AsyncGenerator[Running]:
     """gnutls-serv, which cannot be told an interface and listens on all."""
-    verify = {
-        "off": ["--disable-client-cert"],
-        "optional": ["--verify-client-cert"],
-        "required": ["--require-client-cert", "--verify-client-cert"],
-    }[options.client_auth]
+    ask = {"off": ["--disable-client-cert"], "optional": [], "required": ["--require-client-cert"]}[options.client_auth]
+    verify = ["--verify-client-cert", f"--x509cafile={options.client_authority}"] if options.client_authority else []
     groups = f":-GROUP-ALL:+GROUP-{options.group.name.upper()}" if options.group else ""
     arguments = [
         *("gnutls-serv", "--echo", "--priority", f"NORMAL:-VERS-ALL:+VERS-TLS1.3{groups}"),
         *files(options.identity, "--x509certfile", "--x509keyfile"),
-        *verify,
+        *(*ask, *verify),
         *(f"--alpn={name}" for name in options.alpn),
-        *(["--x509cafile", str(options.client_authority)] if options.client_authority else []),
         *([f"--ocsp-response={options.staple}"] if options.staple else []),
         *options.flags,
     ]

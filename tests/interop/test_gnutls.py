@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 import aiotls
-from aiotls.errors import UntrustedCertificate
+from aiotls.errors import AlertReceived, UntrustedCertificate
 from aiotls.testing.ca import KeyType
+from aiotls.trust.stapling import OCSPStaple
 from tests.interop.caller import call, trusting
 from tests.interop.conftest import Prepare, Serve
 from tests.interop.endpoint import ANSWER_HEAD, Endpoint
@@ -70,12 +71,11 @@ async def test_client_refuses_server_with_another_key(identities: Identities, pr
 async def test_client_proves_by_its_key_who_it_is(identities: Identities, prepare: Prepare, tmp_path: Path) -> None:
     identity, client = identities.server(), identities.client()
     config = trusting(identity, credentials=aiotls.Credential.from_raw_public_key(client.keyfile))
-    flags = raw_key_flags(identity, tmp_path)
-    async with gnutls(prepare(identity, client_auth="required", flags=flags)) as running:
-        async with call(running, config) as ours:
-            await running.see(r"^- Description: \(TLS1\.3-Raw Public Key-X\.509\)")
-            shown = await running.see(r"^-----BEGIN PUBLIC KEY-----\n(?s:.+?)-----END PUBLIC KEY-----\n")
-            await ours.hang_up()
+    options = prepare(identity, client_auth="required", flags=raw_key_flags(identity, tmp_path))
+    async with gnutls(options) as running, call(running, config) as ours:
+        await running.see(r"^- Description: \(TLS1\.3-Raw Public Key-X\.509\)")
+        shown = await running.see(r"^-----BEGIN PUBLIC KEY-----\n(?s:.+?)-----END PUBLIC KEY-----\n")
+        await ours.hang_up()
     key = load_pem_private_key(client.keyfile.read_bytes(), password=None).public_key()
     assert shown[0] == key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -120,6 +120,27 @@ async def test_server_refuses_client_with_another_key(identities: Identities, se
     assert isinstance(await endpoint.end(), UntrustedCertificate)
 
 
+# Stapled OCSP responses, which gnutls-cli insists on where the certificate does
+
+
+@pytest.mark.rfc("8446", "4.4.2.1")
+@pytest.mark.rfc("7633", "4.2.3.1")
+@pytest.mark.peer("gnutls-cli")
+@pytest.mark.parametrize("stapled", [True, False], ids=["stapled", "not_stapled"])
+async def test_client_insists_on_the_staple(*, stapled: bool, identities: Identities, serve: Serve) -> None:
+    identity, staple = identities.stapled("good")
+    credential = identity.credential
+    endpoint = await serve(credentials=credential.with_staple(OCSPStaple.from_file(staple)) if stapled else credential)
+    endpoint.certificate_authority.write_bytes(identity.authority.read_bytes())
+    if stapled:
+        await ask(endpoint, b"hello")
+        await endpoint.connection()
+        return
+    result = await run(*gnutls_arguments(endpoint), "127.0.0.1", stdin=endpoint.request(b"hello"))
+    assert not result.succeeded
+    assert isinstance(await endpoint.end(), AlertReceived)
+
+
 # The record size limit
 
 OURS, THEIRS = 600, 1000
@@ -157,11 +178,12 @@ async def test_client_and_server_keep_to_the_size_of_records(identities: Identit
 
 @pytest.mark.rfc("8449", "4")
 @pytest.mark.peer("gnutls-cli")
-async def test_server_and_client_keep_to_the_size_of_records(serve: Serve) -> None:
-    endpoint = await serve(record_size_limit=OURS)
+async def test_server_keeps_to_the_size_of_records_that_the_client_wants(serve: Serve) -> None:
+    endpoint = await serve()
     endpoint.answer = LINE
-    result = await ask(endpoint, LINE, "--debug", "5", "--recordsize", str(THEIRS))
-    assert longest(result.trace) == LONGEST
+    result = await ask(endpoint, b"", "--debug", "5", "--recordsize", str(THEIRS))
+    await endpoint.connection()
+    assert longest(result.trace)["received"] == LONGEST["received"]
 
 
 # What the server prints, and what it can be asked for

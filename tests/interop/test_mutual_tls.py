@@ -1,5 +1,6 @@
 """Both sides prove who they are: our client to real servers, real clients to our server (RFC 8446 §4.3.2, §4.4.2)."""
 
+import asyncio
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import aiotls
-from aiotls.errors import AlertDescription, AlertReceived, CertificateRequired, UntrustedCertificate
+from aiotls.errors import AccessDenied, AlertDescription, AlertReceived, CertificateRequired, UntrustedCertificate
 from aiotls.testing.ca import KeyType
 from aiotls.trust.identity import PeerIdentity
 from tests.interop.caller import Call, call, trusting
@@ -267,3 +268,36 @@ async def test_server_that_asks_for_certificates_gives_no_tickets(
     session = tmp_path / "session.pem"
     await ask(endpoint, "-sess_out", str(session))
     assert not session.exists()
+
+
+# Authorisation
+
+
+@pytest.mark.rfc("8446", "6.2")
+@pytest.mark.peer("openssl")
+async def test_server_denies_access_to_client_that_the_application_refuses(identities: Identities, admit: Any) -> None:
+    asked: list[PeerIdentity | None] = []
+
+    def authorise(negotiated: aiotls.Negotiated) -> bool:
+        asked.append(negotiated.peer)
+        return False
+
+    endpoint = await admit(aiotls.ClientAuth.REQUIRED, identities.client(), authorise=authorise)
+    result = await run(*openssl_arguments(endpoint), "-quiet", stdin=endpoint.request(b""))
+    assert not result.succeeded
+    assert isinstance(await endpoint.end(), AccessDenied)
+    assert "alert access denied" in result.trace
+    (peer,) = asked
+    assert_is(peer, identities.client())
+
+
+@pytest.mark.peer("openssl")
+async def test_server_admits_client_once_the_application_has_awaited_its_verdict(
+    identities: Identities, admit: Any
+) -> None:
+    async def authorise(negotiated: aiotls.Negotiated) -> bool:
+        await asyncio.sleep(0)
+        return negotiated.peer is not None and CLIENT_NAME in negotiated.peer.dns_names
+
+    endpoint = await admit(aiotls.ClientAuth.REQUIRED, identities.client(), authorise=authorise)
+    assert_is((await ask(endpoint)).negotiated.peer, identities.client())

@@ -20,9 +20,11 @@ from aiotls.errors import (
     NoCommonVersion,
 )
 from aiotls.testing.ca import KeyType
+from aiotls.trust.stapling import OCSPStaple
 from aiotls.wire.registries import CipherSuite, NamedGroup, SignatureScheme
 from tests.interop.conftest import Serve
 from tests.interop.endpoint import ANSWER_HEAD, PATIENCE, Endpoint, Seen
+from tests.interop.identities import Identities
 from tests.interop.peers import openssl_arguments, run
 
 pytestmark = pytest.mark.peer("openssl")
@@ -125,6 +127,18 @@ async def named(endpoint: Endpoint, options: list[str]) -> Seen:
     result = await run(*arguments, "-quiet", stdin=endpoint.request(b""))
     assert result.succeeded, result.trace
     return await endpoint.connection()
+
+
+@pytest.mark.rfc("8446", "4.4.2.1")
+async def test_openssl_gets_the_stapled_ocsp_response(serve: Serve, identities: Identities) -> None:
+    identity, staple = identities.stapled("good")
+    endpoint = await serve(credentials=identity.credential.with_staple(OCSPStaple.from_file(staple)))
+    endpoint.certificate_authority.write_bytes(identity.authority.read_bytes())
+    result = await run(*openssl_arguments(endpoint), "-ign_eof", "-status", stdin=endpoint.request(b"hello"))
+    assert result.succeeded, result.trace
+    assert b"OCSP Response Status: successful (0x0)" in result.output
+    assert re.search(rb"^ *Cert Status: good$", result.output, re.MULTILINE)
+    await endpoint.connection()
 
 
 # What goes over the wire

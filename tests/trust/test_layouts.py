@@ -31,7 +31,6 @@ def pairs(directory: Path) -> dict[str, tuple[str, str | None]]:
         (["a.pem", "a-key.pem"], {"a": ("a.pem", "a-key.pem")}),
         (["a.pem"], {"a": ("a.pem", None)}),
         (["www.a.test.crt", "www.a.test.key"], {"www.a.test": ("www.a.test.crt", "www.a.test.key")}),
-        (["a.crt", "a.pem", "a.key"], {"a": ("a.crt", "a.key")}),
         (["live/a.test/fullchain.pem", "live/a.test/privkey.pem"], {}),
         (["a.test/fullchain.pem", "a.test/privkey.pem"], {"a.test": ("a.test/fullchain.pem", "a.test/privkey.pem")}),
         (["a.test/cert.pem", "a.test/key.pem"], {"a.test": ("a.test/cert.pem", "a.test/key.pem")}),
@@ -59,6 +58,14 @@ def test_pairs_are_found_by_their_names(
     directory.mkdir()
     make(directory, *files)
     assert pairs(directory) == expected
+
+
+def test_certificate_of_a_key_is_rather_a_crt_than_a_pem(tmp_path: Path) -> None:
+    make(tmp_path, "a.crt", "a.pem", "a.key")
+    assert find_pairs(str(tmp_path)) == {
+        (f"{tmp_path}/a.crt", f"{tmp_path}/a.key"): "a",
+        (f"{tmp_path}/a.pem", None): "a",
+    }
 
 
 def test_pairs_are_those_of_certbot(tmp_path: Path) -> None:

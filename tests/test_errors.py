@@ -186,7 +186,7 @@ def test_alerts_are_made_from_errors_and_nowhere_by_hand() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "AlertDescription":
                 named.setdefault(path.relative_to(PACKAGE).as_posix(), set()).add(node.attr)
-    assert named == {"connection.py": {"close_notify", "user_canceled"}}
+    assert named == {"engine.py": {"close_notify", "user_canceled"}}
 
 
 # --- Alerts ------------------------------------------------------------------------------------------------------

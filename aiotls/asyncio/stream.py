@@ -8,6 +8,7 @@ transport, whose limits, `pause_writing` and `resume_writing` the application me
 """
 
 import asyncio
+import contextlib
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable
@@ -291,7 +292,8 @@ class TLSProtocol(asyncio.BufferedProtocol):
             self._tcp.close()  # a client may be about to end its loop, and can't stay for long
             return
         # Closed at once, with bytes of the peer's unread, TCP would reset the connection, and the alert be lost.
-        self._tcp.write_eof()
+        with contextlib.suppress(OSError):  # the peer has reset it already, and connection_lost is to follow
+            self._tcp.write_eof()
         self._tcp.resume_reading()
         self._timer = self._loop.call_later(_ALERT_GRACE, self._tcp.abort)
 
@@ -416,7 +418,8 @@ class TLSTransport(asyncio.Transport):
         self._protocol.engine.close()
         self._protocol.flush()
         if self._protocol.tcp.can_write_eof():
-            self._protocol.tcp.write_eof()
+            with contextlib.suppress(OSError):  # the peer has reset it already, and connection_lost is to follow
+                self._protocol.tcp.write_eof()
 
     def close(self) -> None:
         """Send close_notify and what was written before it, and close without waiting for the peer's."""

@@ -91,9 +91,10 @@ async def certificate_message(
 ) -> bytes:
     """Our Certificate, with the OCSP response and in the compressed form that the peer accepts (RFC 8446 §4.4.2)."""
     staple = None
-    if accepts.staple and credential.staple is not None and len(credential.chain) > 1:
+    if accepts.staple and credential.staple is not None:
         now = datetime.fromtimestamp(config.clock(), UTC)
-        staple = await ask("the OCSP staple", credential.staple.current, now, *credential.chain[:2])
+        leaf, issuer = credential.chain[0], credential.staple_issuer
+        staple = await ask("the OCSP staple", credential.staple.current, now, leaf, issuer)
     algorithm = next((code for code in config.compression_algorithms if code in accepts.algorithms), None)
     if staple is None and algorithm is None:
         return credential.certificate_message

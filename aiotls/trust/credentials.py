@@ -38,7 +38,8 @@ from aiotls.trust.loading import (
     subject_of,
 )
 from aiotls.trust.stapling import OCSPStaple
-from aiotls.wire.messages import Certificate, CertificateEntry
+from aiotls.wire.ja4 import ja4
+from aiotls.wire.messages import Certificate, CertificateEntry, ClientHello
 from aiotls.wire.registries import CertificateType, SignatureScheme, name_of
 
 __all__ = [
@@ -316,6 +317,11 @@ class ClientHelloInfo:
     """The protocol versions that it speaks, preferred first (RFC 8446 §4.2.1)."""
     raw: bytes = field(default=b"", repr=False)
     """The whole message as it came, for what operators read out of it."""
+
+    @property
+    def ja4(self) -> str:
+        """The JA4 fingerprint, which is much the same for all clients of one make; computed anew each time."""
+        return ja4(ClientHello.parse(self.raw))
 
 
 CredentialResolver: TypeAlias = Callable[[ClientHelloInfo], Credential | Awaitable[Credential | None] | None]

@@ -264,11 +264,12 @@ async def select_credential(hello: ClientHello, config: ServerConfig) -> Credent
     if len(config.credential_list) == 1:
         return config.credential_list[0]
     info = negotiate.client_hello_info(hello)
+    acceptable = tuple(scheme for scheme in info.signature_schemes if scheme in config.schemes)
+    info = replace(info, signature_schemes=acceptable)
     if config.resolve is None:
-        acceptable = tuple(scheme for scheme in info.signature_schemes if scheme in config.schemes)
         types = hello.server_certificate_type or _CERTIFICATES_ALONE
         usable = [credential for credential in config.credential_list if credential.certificate_type in types]
-        credential = select(usable or config.credential_list, replace(info, signature_schemes=acceptable))
+        credential = select(usable or config.credential_list, info)
         if credential is None:
             msg = "the client accepts no signature scheme of our credentials (RFC 8446 §4.4.2.2)"
             raise NoCommonSignatureScheme(msg)

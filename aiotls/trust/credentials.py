@@ -306,7 +306,8 @@ class ClientHelloInfo:
     alpn: tuple[bytes, ...]
     """The application protocols that it speaks, preferred first (RFC 7301 §3.1)."""
     signature_schemes: tuple[int, ...]
-    """The SignatureScheme code points that it accepts, preferred first (RFC 8446 §4.2.3)."""
+    """The SignatureScheme code points that it accepts, preferred first, and to a resolver only those that our policy
+    allows (RFC 8446 §4.2.3)."""
     cipher_suites: tuple[int, ...]
     """The cipher suites that it offers, preferred first (RFC 8446 §4.1.2)."""
     groups: tuple[int, ...]

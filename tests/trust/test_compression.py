@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiotls.errors import AlertDescription, CertificateError, IllegalParameter, LocalError, alert_for
+from aiotls.testing.ca import LocalCA
 from aiotls.trust import compression
 from aiotls.trust.compression import ALGORITHMS, choose, compress, decompress
-from aiotls.testing.ca import LocalCA
 from aiotls.wire.messages import HEADER_LENGTH, Certificate, CertificateEntry
 from aiotls.wire.registries import CertificateCompressionAlgorithm
 

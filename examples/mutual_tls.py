@@ -7,6 +7,7 @@ certificate of the same authority, but is not on the list; and a client without 
 """
 
 import asyncio
+
 import aiotls
 from aiotls.negotiated import Negotiated
 from aiotls.testing.ca import LocalCA
@@ -19,7 +20,7 @@ def is_member(tls: Negotiated) -> bool:
     return tls.peer is not None and not MEMBERS.isdisjoint(tls.peer.dns_names)
 
 
-async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Serve one connection."""
     tls = writer.get_extra_info("tls")
     writer.write(f"Hello, {tls.peer.dns_names[0]}!".encode())

@@ -36,7 +36,8 @@ async def create_connection(
     certificate must be for, *host* by default; with ``sock=`` it has to be given.  ``ssl_handshake_timeout`` is in
     seconds (60 by default); ``ssl_shutdown_timeout`` is taken for the signature's sake: `close` sends close_notify and
     never waits for the peer's.  Raises TLSError when the handshake fails, TypeError for another kind of ``ssl``, and
-    what asyncio raises for the rest.
+    what asyncio raises for the rest.  In TLS 1.3 a client is through before the server has looked at its certificate:
+    that it was refused comes as an AlertReceived when it reads.
     """
     config = _config(ssl)
     timeout = positive("ssl_handshake_timeout", ssl_handshake_timeout, HANDSHAKE_TIMEOUT)
@@ -48,8 +49,9 @@ async def create_connection(
     loop = asyncio.get_running_loop()
     established: asyncio.Future[TLSTransport] = loop.create_future()
 
+    engine = ClientConnection(config, name or None)  # a name that cannot be ends here, before there is a socket
+
     def tls_protocol() -> TLSProtocol:
-        engine = ClientConnection(config, name or None)
         return TLSProtocol(loop, engine, protocol_factory, handshake_timeout=timeout, established=established)
 
     address: dict[str, Any] = {"host": host, "port": port}  # asyncio checks them

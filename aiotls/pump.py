@@ -6,9 +6,8 @@ exceptions that its programs expect.  Its rules:
 
 - The handshake runs once, in whichever call needs it first; the others wait for it.  A handshake that is cancelled
   while it waits for the peer goes on with the next call.
-- **Receiving does not send.**  The answer to a KeyUpdate goes out with our next data, which is all that RFC 8446 §4.6.3
-  asks for, as a server's tickets do; so a peer that only writes is never waited for.  A peer that asks for
-  more than `_MAX_REPLIES` bytes of answers has to read them, within a time.
+- **Receiving does not send.**  The answer to KeyUpdates, one for all, goes out with our next data, which is all that
+  RFC 8446 §4.6.3 asks for, as a server's tickets do; so a peer that only writes is never waited for.
 - A send is sealed in pieces, so that its memory is bounded whatever it is given.  Sealed bytes must arrive whole and
   in order: when the transport fails, or the send is cancelled while it has them, nothing can be sent on the
   connection any more.  Receiving goes on.
@@ -28,7 +27,7 @@ from typing import Any, Final, Protocol
 from aiotls.blocking import Blocking
 from aiotls.config import ClientConfig, ServerConfig
 from aiotls.connection import ClientConnection, Connection, ServerConnection
-from aiotls.errors import HandshakeTimeout, LocalError, PeerFlooding, TLSError
+from aiotls.errors import HandshakeTimeout, LocalError, TLSError
 from aiotls.events import ApplicationData, PeerClosed
 
 __all__ = ["HANDSHAKE_TIMEOUT", "ByteTransport", "EventLoop", "Pump", "Scope", "connection_for"]
@@ -38,7 +37,6 @@ HANDSHAKE_TIMEOUT: Final = 60.0
 _CLOSE_TIMEOUT: Final = 30.0  # seconds in which a peer has to make room for close_notify; as asyncio's shutdown timeout
 _ALERT_TIMEOUT: Final = 1.0  # seconds for an alert: whoever waits for its error should not wait for long
 _PIECE: Final = 256 * 1024  # bytes that are sealed at a time
-_MAX_REPLIES: Final = 64 * 1024  # bytes of answers that wait for something to be sent with
 
 Buffer = bytes | bytearray | memoryview
 
@@ -115,7 +113,6 @@ class Pump:
     """One connection: an engine, the transport that it runs over, and the event loop."""
 
     __slots__ = (
-        "_ciphertext",
         "_closed",
         "_engine",
         "_established",
@@ -149,7 +146,6 @@ class Pump:
         self._send_lock = loop.lock()
         self._sending = _OneAtATime(loop.busy, "sending")
         self._receiving = _OneAtATime(loop.busy, "receiving")
-        self._ciphertext = bytearray()  # what receiving brought about, and the next send takes along
         self._plaintext: bytes | memoryview = b""
         self._outside: Scope | None = None
         self._started = self._established = False
@@ -281,22 +277,12 @@ class Pump:
         return bytes(view[:max_bytes])
 
     async def _read(self) -> None:
-        """Feed the engine; what it answers stays here, unless it is too much."""
+        """Feed the engine; what it answers stays there until something is sent."""
         data = await self._transport.receive_some()
         if data:
             self._engine.receive_data(data)
         else:
             self._engine.receive_eof()
-        if self._engine.negotiated is not None:
-            self._ciphertext += self._engine.data_to_send()
-            if len(self._ciphertext) > _MAX_REPLIES:
-                await self._send_replies()
-
-    async def _send_replies(self) -> None:
-        with self._loop.move_on_after(_CLOSE_TIMEOUT) as scope:
-            await self._flush()
-        if scope.cancelled_caught:
-            self._engine.abandon(PeerFlooding(f"more than {_MAX_REPLIES} bytes of answers that the peer does not read"))
 
     # --- Sending -------------------------------------------------------------------------------------------------
 
@@ -352,8 +338,6 @@ class Pump:
         """Send what there is to be sent; the caller holds the lock, for bytes must go out in the order of sealing."""
         self._check_unbroken()
         data = self._engine.data_to_send()
-        if self._ciphertext:
-            data, self._ciphertext = self._ciphertext + data, bytearray()
         if not data:
             return
         self._transmitting = True

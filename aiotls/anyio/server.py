@@ -39,15 +39,16 @@ class TLSListener(Listener[TLSStream]):
 
     @staticmethod
     async def handle_handshake_error(error: BaseException, stream: AnyByteStream) -> None:
-        """Close *stream*, and log the error in one line, to the logger ``aiotls.anyio``; a subclass may do otherwise.
+        """Log the error, in one line to the logger ``aiotls.anyio``, and close *stream*; a subclass may do otherwise.
 
         What is not the failure of one connection, such as a cancellation, is raised again.
         """
-        peer = _peer_name(stream)
+        about_the_connection = isinstance(error, TLSError | anyio.BrokenResourceError | anyio.ClosedResourceError)
+        if about_the_connection:
+            _log.warning("TLS handshake with %s failed: %s", _peer_name(stream), error)
         await anyio.aclose_forcefully(stream)
-        if not isinstance(error, TLSError | anyio.BrokenResourceError | anyio.ClosedResourceError):
+        if not about_the_connection:
             raise error
-        _log.warning("TLS handshake with %s failed: %s", peer, error)
 
     async def serve(
         self, handler: Callable[[TLSStream], Awaitable[object]], task_group: TaskGroup | None = None
@@ -77,6 +78,6 @@ class TLSListener(Listener[TLSStream]):
 
 def _peer_name(stream: AnyByteStream) -> object:
     try:
-        return stream.extra(SocketAttribute.remote_address, "a peer")  # noqa: S610 - of anyio, and not of Django
+        return stream.extra(SocketAttribute.remote_address, "a peer")
     except OSError:
         return "a peer that is gone"

@@ -21,4 +21,5 @@ def on_both_backends(test: Callable[..., Awaitable[None]]) -> Callable[..., None
     del run.__dict__["__wrapped__"]
     backend = inspect.Parameter("backend", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__dict__["__signature__"] = inspect.Signature([backend, *inspect.signature(test).parameters.values()])
-    return pytest.mark.parametrize("backend", ["asyncio", "trio"])(run)
+    parametrized: Callable[..., None] = pytest.mark.parametrize("backend", ["asyncio", "trio"])(run)
+    return parametrized

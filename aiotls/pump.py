@@ -317,6 +317,7 @@ class Pump:
                 return
             async with self._send_lock:
                 self._check_sending()
+                self._engine.send_data(b"")  # raises where the connection has failed; close() would say nothing
                 self._send_ended = True
                 self._engine.close()
                 await self._transmit()
@@ -371,13 +372,8 @@ class Pump:
 
     async def _say_goodbye(self) -> None:
         """Send close_notify, unless another task is sending, or nothing was said at all."""
-        pending = self._engine.pending
         self._engine.close()
-        if not self._started:
-            if inspect.iscoroutine(pending):
-                pending.close()
-            return
-        if self._sending.held or self._transmitting or self._send_broken:
+        if not self._started or self._sending.held or self._transmitting or self._send_broken:
             return
         with suppress(*self._stream_errors), self._loop.move_on_after(_CLOSE_TIMEOUT):
             await self._flush()

@@ -234,22 +234,6 @@ async def test_handshake_timeout_covers_a_resolver_that_never_returns(client_con
     assert ended == [True]
 
 
-@on_both_backends
-async def test_stream_whose_resolver_was_cancelled_can_be_closed_and_tells_why_it_fails(
-    client_config: ClientConfig,
-) -> None:
-    async def never() -> Credential:
-        await anyio.sleep_forever()
-        raise AssertionError
-
-    ours, theirs = transports()
-    async with anyio.create_task_group() as group:
-        group.start_soon(converse, theirs, client_config)
-        with anyio.move_on_after(0.05):
-            await TLSStream.wrap(ours, ServerConfig(credentials=lambda _: never()))
-        await ours.aclose()
-
-
 # --- Memory ----------------------------------------------------------------------------------------------------------
 
 

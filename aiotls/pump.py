@@ -183,7 +183,8 @@ class Pump:
                 self._engine.abandon(HandshakeTimeout(f"no handshake within {self._handshake_timeout} seconds"))
                 self._raise_failure()
         except TLSError:
-            await self._send_alert()
+            if await self._send_alert() and isinstance(self._engine, ServerConnection):
+                await self._linger()
             raise
         except BaseException as error:
             if self._engine.pending is not None:  # what was awaited half-way can't be awaited again
@@ -330,17 +331,17 @@ class Pump:
             async with self._send_lock:
                 await wait()
 
-    async def _flush(self) -> None:
-        """Send what there is to be sent."""
+    async def _flush(self) -> bool:
+        """Send what there is to be sent; whether there was anything."""
         async with self._send_lock:
-            await self._transmit()
+            return await self._transmit()
 
-    async def _transmit(self) -> None:
-        """Send what there is to be sent; the caller holds the lock, for bytes must go out in the order of sealing."""
+    async def _transmit(self) -> bool:
+        """Flush; the caller holds the lock, for bytes must go out in the order of sealing."""
         self._check_unbroken()
         data = self._engine.data_to_send()
         if not data:
-            return
+            return False
         self._transmitting = True
         try:
             await self._transport.send_all(data)
@@ -349,11 +350,20 @@ class Pump:
             raise
         finally:
             self._transmitting = False
+        return True
 
-    async def _send_alert(self) -> None:
-        """Tell the peer why the connection ends, if it listens."""
+    async def _send_alert(self) -> bool:
+        """Tell the peer why the connection ends, if it listens; whether there was anything to tell it."""
         with suppress(*self._stream_errors), self._loop.move_on_after(_ALERT_TIMEOUT):
-            await self._flush()
+            return await self._flush()
+        return False
+
+    async def _linger(self) -> None:
+        """Closed at once, with bytes of the peer's unread, TCP would reset the connection, and the alert be lost."""
+        with suppress(*self._stream_errors), self._loop.move_on_after(_ALERT_TIMEOUT):
+            await self._transport.send_eof()
+            while await self._transport.receive_some():
+                pass
 
     # --- The end -------------------------------------------------------------------------------------------------
 

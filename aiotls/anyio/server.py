@@ -38,14 +38,15 @@ class TLSListener(Listener[TLSStream]):
         self._handshake_timeout = handshake_timeout
 
     @staticmethod
-    async def handle_handshake_error(error: BaseException, stream: AnyByteStream) -> None:
+    async def handle_handshake_error(error: BaseException, stream: AnyByteStream, peer: object = "a peer") -> None:
         """Log the error, in one line to the logger ``aiotls.anyio``, and close *stream*; a subclass may do otherwise.
 
+        *peer* is its address, which a stream that is gone can't tell any more.
         What is not the failure of one connection, such as a cancellation, is raised again.
         """
         about_the_connection = isinstance(error, TLSError | anyio.BrokenResourceError | anyio.ClosedResourceError)
         if about_the_connection:
-            _log.warning("TLS handshake with %s failed: %s", _peer_name(stream), error)
+            _log.warning("TLS handshake with %s failed: %s", peer, error)
         await anyio.aclose_forcefully(stream)
         if not about_the_connection:
             raise error
@@ -57,10 +58,11 @@ class TLSListener(Listener[TLSStream]):
 
         @functools.wraps(handler)
         async def handle(transport: AnyByteStream) -> None:
+            peer = _peer_name(transport)
             try:
                 stream = await TLSStream.wrap(transport, self._config, handshake_timeout=self._handshake_timeout)
             except BaseException as error:  # noqa: BLE001 - it is raised again there, unless it is about one connection
-                await self.handle_handshake_error(error, transport)
+                await self.handle_handshake_error(error, transport, peer)
             else:
                 await handler(stream)
 

@@ -65,10 +65,11 @@ async def serve_tls(
         raise TypeError(f"config must be an aiotls.ServerConfig, and not a {type(config).__qualname__}")
 
     async def handle(stream: TLSStream) -> None:
+        peer = _peer_name(stream)
         try:
             await stream.do_handshake()
         except trio.BrokenResourceError as error:
-            _log.warning("TLS handshake with %s failed: %s", _peer_name(stream), error.__cause__ or error)
+            _log.warning("TLS handshake with %s failed: %s", peer, error.__cause__ or error)
             await stream.aclose()
         else:
             await handler(stream)

@@ -18,6 +18,7 @@ from aiotls.errors import CertificateNameMismatch
 from aiotls.ssl_object import SSLObjectView
 from aiotls.testing.ca import LocalCA
 from tests.anyio.backends import on_both_backends
+from tests.log import Log
 
 
 async def echo(stream: aiotls.anyio.TLSStream | SSLStream) -> None:
@@ -148,9 +149,8 @@ async def test_stream_runs_over_another_tls_stream(client_config: ClientConfig, 
 
 @on_both_backends
 async def test_connect_tls_raises_why_the_handshake_failed(
-    client_config: ClientConfig, server_config: ServerConfig, caplog: pytest.LogCaptureFixture
+    client_config: ClientConfig, server_config: ServerConfig, log: Log
 ) -> None:
-    caplog.clear()
     async with echo_server(server_config) as port:
         with pytest.raises(CertificateNameMismatch):
             await aiotls.anyio.connect_tls("127.0.0.1", port, client_config, server_hostname="elsewhere.example")
@@ -158,20 +158,18 @@ async def test_connect_tls_raises_why_the_handshake_failed(
         await stream.send(b"still there")
         assert await stream.receive() == b"still there"
         await stream.aclose()
-    assert [message.split(" with ")[0] for message in caplog.messages] == ["TLS handshake"]
+        assert (await log.next()).startswith("TLS handshake with ('127.0.0.1', ")
 
 
 @on_both_backends
-async def test_server_ends_a_handshake_that_takes_too_long(
-    server_config: ServerConfig, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_server_ends_a_handshake_that_takes_too_long(server_config: ServerConfig, log: Log) -> None:
     async with echo_server(server_config, handshake_timeout=0.05) as port:
         tcp = await anyio.connect_tcp("127.0.0.1", port)
         assert (await tcp.receive())[:1] == b"\x15"  # an alert record
         with pytest.raises(anyio.EndOfStream):
             await tcp.receive()
         await tcp.aclose()
-    assert "no handshake within 0.05 seconds" in caplog.text
+        assert (await log.next()).endswith("failed: no handshake within 0.05 seconds")
 
 
 @on_both_backends

@@ -1,10 +1,13 @@
 """What the tests of the trio front end share: an authority, and configs for both ends."""
 
+from collections.abc import Iterator
+
 import pytest
 import trio.testing
 
 from aiotls import ClientConfig, Roots, ServerConfig
 from aiotls.testing.ca import LocalCA
+from tests.log import Log, listening
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,9 @@ def client_config(ca: LocalCA) -> ClientConfig:
 def autojump_clock() -> trio.testing.MockClock:
     """Time passes at once when every task waits."""
     return trio.testing.MockClock(autojump_threshold=0)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with listening() as log:
+        yield log

@@ -13,6 +13,7 @@ from aiotls import ClientConfig, ServerConfig, TruncationError
 from aiotls.errors import CertificateNameMismatch, UntrustedCertificate
 from aiotls.testing.ca import LocalCA
 from aiotls.trio import TLSListener, TLSStream, open_tls_stream, serve_tls
+from tests.log import Log
 
 SSLStream = trio.SSLStream[Any]
 
@@ -195,7 +196,7 @@ async def test_server_serves_ssl_over_tcp(server_config: ServerConfig, ssl_clien
 
 @trio_test
 async def test_open_tls_stream_raises_why_the_handshake_failed(
-    client_config: ClientConfig, server_config: ServerConfig, caplog: pytest.LogCaptureFixture
+    client_config: ClientConfig, server_config: ServerConfig, log: Log
 ) -> None:
     async with echo_server(server_config) as port:
         with pytest.raises(CertificateNameMismatch):
@@ -203,17 +204,29 @@ async def test_open_tls_stream_raises_why_the_handshake_failed(
         async with await open_tls_stream("127.0.0.1", port, config=client_config) as stream:
             await stream.send_all(b"still there")
             assert await stream.receive_some() == b"still there"
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("TLS handshake with ('127.0.0.1', ")
+        assert (await log.next()).startswith("TLS handshake with ('127.0.0.1', ")
 
 
 @trio_test
-async def test_server_ends_a_handshake_that_takes_too_long(
-    server_config: ServerConfig, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_server_ends_a_handshake_that_takes_too_long(server_config: ServerConfig, log: Log) -> None:
     async with echo_server(server_config, handshake_timeout=0.05) as port:
         tcp = await trio.open_tcp_stream("127.0.0.1", port)
         assert (await tcp.receive_some())[:1] == b"\x15"  # an alert record
         assert await tcp.receive_some() == b""
         await tcp.aclose()
-    assert "no handshake within 0.05 seconds" in caplog.text
+        assert (await log.next()).endswith("failed: no handshake within 0.05 seconds")
+
+
+@trio_test
+async def test_server_lets_a_client_read_the_alert_whatever_it_goes_on_sending(
+    server_config: ServerConfig, log: Log
+) -> None:
+    async with echo_server(server_config) as port:
+        tcp = await trio.open_tcp_stream("127.0.0.1", port)
+        await tcp.send_all(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00" + bytes(200_000))
+        alert = b""
+        while more := await tcp.receive_some():
+            alert += more
+        await tcp.aclose()
+        assert alert[:5] == b"\x15\x03\x03\x00\x02"
+        assert await log.next()

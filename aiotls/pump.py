@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from aiotls.blocking import Blocking
 from aiotls.config import ClientConfig, ServerConfig
@@ -180,8 +180,7 @@ class Pump:
             with self._loop.move_on_after(self._handshake_timeout) as scope:
                 await self._run_handshake()
             if scope.cancelled_caught:
-                self._engine.abandon(HandshakeTimeout(f"no handshake within {self._handshake_timeout} seconds"))
-                self._raise_failure()
+                self._time_out()
         except TLSError:
             if await self._send_alert() and isinstance(self._engine, ServerConnection):
                 await self._linger()
@@ -192,12 +191,17 @@ class Pump:
             raise
         self._established = True
 
+    def _time_out(self) -> NoReturn:
+        failure = HandshakeTimeout(f"no handshake within {self._handshake_timeout} seconds")
+        self._engine.abandon(failure)
+        raise failure
+
     async def _run_handshake(self) -> None:
         """Exchange messages, and do what the handshake asks of the program, until it is complete."""
         engine = self._engine
         self._started = True
         while engine.negotiated is None:
-            self._raise_failure()
+            engine.next_event()  # raises what ended the handshake; until it is complete there is nothing else to tell
             pending = engine.pending
             try:
                 await self._flush()
@@ -209,10 +213,6 @@ class Pump:
             if pending is None:
                 await self._read()
         await self._flush()
-
-    def _raise_failure(self) -> None:
-        """Raise what ended the handshake, if anything did; until it is complete the engine has nothing else to tell."""
-        self._engine.next_event()
 
     async def _await_outside(self, pending: Awaitable[Any]) -> None:
         """Await what the handshake waits for (a certificate, a signature), and go on with it."""

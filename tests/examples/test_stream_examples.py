@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from aiotls import ClientConfig, Roots, open_connection
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0  # seconds; a bound on what hangs
 
@@ -92,6 +94,21 @@ async def test_server_echoes_to_ssl_and_ends_on_interrupt_while_it_is_connected(
             writer.write(bytes(100_000))
             assert await reader.readexactly(100_000) == bytes(100_000)
     writer.close()
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=" ".join)
+async def test_server_echoes_to_the_asyncio_front_end_after_it_has_ended_its_side(
+    server: list[str], tmp_path: Path
+) -> None:
+    cafile = tmp_path / "ca.pem"
+    async with serving(cafile, *server) as port, asyncio.timeout(PATIENCE):
+        config = ClientConfig(roots=Roots.from_file(cafile))
+        reader, writer = await open_connection("127.0.0.1", port, ssl=config, server_hostname="localhost")
+        writer.write(bytes(100_000))
+        writer.write_eof()
+        assert await reader.read() == bytes(100_000)
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)

@@ -223,6 +223,8 @@ class Connection:
         if not self.can_send:
             msg = "the handshake is not complete" if self._outcome is None else "the connection is closed for sending"
             raise LocalError(msg if self._error is None else f"the connection has failed: {self._error}")
+        if self._owes_key_update:
+            self._send_key_update(request_peer=False)
         self._sender.application_data(_octets(data))
 
     def data_to_send(self) -> bytes | bytearray:
@@ -366,7 +368,7 @@ class Connection:
                 if record is None:
                     break
                 self._handle_record(*record)
-            if self._owes_key_update and self.can_send:
+            if self._owes_key_update and self.can_send and not self._sender.waiting:
                 self._send_key_update(request_peer=False)
         except TLSError as error:
             self._fail(error)
@@ -467,6 +469,8 @@ class Connection:
         """The peer's next record is under its next key (RFC 8446 §4.6.3)."""
         self._refuse_leftovers()
         if request == KeyUpdateRequest.update_requested:
+            # One answer stands for all requests that came since the owner last sent: a peer that asks and does not
+            # read must neither fill our memory nor find more messages in a row than it takes.
             self._owes_key_update = True
         if self._read_key is not None:
             self._read_key = self._read_key.updated()

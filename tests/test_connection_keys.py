@@ -71,6 +71,21 @@ def test_server_updates_its_sending_key(config: ServerConfig, request_peer: bool
 
 
 @pytest.mark.rfc("8446", "4.6.3")
+def test_server_answers_all_requests_that_came_since_it_last_sent_at_once(config: ServerConfig) -> None:
+    client, server, _ = connect(config)
+    for _ in range(100):
+        client.send_key_update(request_peer=True)
+        client.send_data(b"x")
+        server.receive_data(client.data_to_send())
+    first = bytes(server.data_to_send())  # what the first request brought
+    server.send_data(b"answer")
+    client.receive_data(first + server.data_to_send())
+    assert key_updates(client) == [0, 0]
+    assert client.data == b"answer"
+    assert not server.data_to_send()
+
+
+@pytest.mark.rfc("8446", "4.6.3")
 def test_server_answers_key_update_that_asks_for_one_exactly_once(config: ServerConfig) -> None:
     client, server, pipe = connect(config)
     for _ in range(3):

@@ -37,9 +37,12 @@ ARROWS: dict[str, set[str]] = {
     # It hands keys across.
     "engine": {"handshake", "record", "events", "config", "crypto", "negotiated", "trust", "wire.registries"},
     "connection": {"engine", "handshake", "record", "config", "trust", "wire.registries"},
-    "asyncio": {"connection", "config", "events", "trust", "blocking"},
-    "trio": {"connection", "config", "events", "trust", "blocking"},
-    "anyio": {"connection", "config", "events", "trust", "blocking"},
+    "ssl_object": {"connection", "events"},
+    # Between the engine and the streams of an event loop, of which it knows none.
+    "pump": {"connection", "config", "events", "blocking"},
+    "asyncio": {"connection", "config", "events", "trust", "blocking", "ssl_object"},
+    "trio": {"pump", "connection", "config", "events", "trust", "ssl_object"},
+    "anyio": {"pump", "connection", "config", "events", "trust", "ssl_object"},
     "sslcompat": {"connection", "config", "events", "trust"},
     "asgi": {"asyncio", "trio"},
     "cli": {"asgi", "asyncio"},

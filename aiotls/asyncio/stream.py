@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from aiotls.asyncio.ssl_object import SSLObjectView, cipher
 from aiotls.blocking import Blocking
 from aiotls.connection import Connection
 from aiotls.errors import CallbackError, HandshakeTimeout, TLSError, TruncationError, alert_for
 from aiotls.events import ApplicationData, Event, HandshakeComplete, PeerClosed
+from aiotls.ssl_object import SSLObjectView, cipher
 
 __all__ = ["TLSProtocol", "TLSTransport"]
 

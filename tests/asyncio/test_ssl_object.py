@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from aiotls import ServerConfig
-from aiotls.asyncio.ssl_object import SSLObjectView
 from aiotls.errors import LocalError
 from aiotls.negotiated import Negotiated
+from aiotls.ssl_object import SSLObjectView
 from aiotls.trust.identity import identify
 from tests.asyncio.support import Connected, Recorder, Wire
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import aiotls
 from aiotls import errors
@@ -89,8 +90,15 @@ async def port(here: Path) -> AsyncIterator[int]:
 
 def test_readme_has_no_code_that_is_not_run_here() -> None:
     counts = {heading: len(snippets) for heading, snippets in CODE.items()}
-    assert counts == {"A server": 2, "A client": 1, "Mutual TLS": 1, "Live credentials": 1, "The engine": 1}
-    assert README.count("```python") == 6
+    assert counts == {
+        "A server": 2,
+        "A client": 1,
+        "Mutual TLS": 1,
+        "Live credentials": 1,
+        "trio and anyio": 2,
+        "The engine": 1,
+    }
+    assert README.count("```python") == 8
 
 
 def test_readme_shows_a_short_server_and_a_short_client() -> None:
@@ -140,6 +148,14 @@ async def test_readme_live_credentials_follow_their_files(here: Path, trusting: 
         await answer(names["config"], trusting)
     new = aiotls.ClientConfig(roots=aiotls.Roots.from_file(here / "ca.pem"))
     assert await answer(names["config"], new) == "None"
+
+
+async def test_readme_trio_and_anyio_read_what_the_readme_server_says(port: int, trusting: aiotls.ClientConfig) -> None:
+    on_trio, on_anyio = [await run(snippet, port=port) for snippet in CODE["trio and anyio"]]
+    async with asyncio.timeout(PATIENCE):
+        assert (await on_anyio["fetch"](trusting)).endswith(b"\r\n\r\nhello\n")
+        answer = await asyncio.to_thread(trio.run, on_trio["fetch"], trusting)
+    assert answer.endswith(b"\r\n\r\nhello\n")
 
 
 @pytest.fixture

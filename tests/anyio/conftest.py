@@ -1,0 +1,30 @@
+"""What the tests of the anyio front end share: an authority, and configs for both ends."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from aiotls import ClientConfig, Roots, ServerConfig
+from aiotls.testing.ca import LocalCA
+from tests.log import Log, listening
+
+
+@pytest.fixture(scope="session")
+def ca() -> LocalCA:
+    return LocalCA()
+
+
+@pytest.fixture(scope="session")
+def server_config(ca: LocalCA) -> ServerConfig:
+    return ServerConfig(credentials=ca.issue("localhost", "127.0.0.1").credential(), alpn=("h2", "http/1.1"))
+
+
+@pytest.fixture(scope="session")
+def client_config(ca: LocalCA) -> ClientConfig:
+    return ClientConfig(roots=Roots.from_bytes(ca.certificate_pem), alpn=("h2",))
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with listening() as log:
+        yield log

@@ -23,6 +23,7 @@ __all__ = [
     "open_connection",
     "open_unix_connection",
     "server_name",
+    "unclaimed",
 ]
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -149,9 +150,18 @@ async def _connect(
     try:
         return await established, made[0]
     except BaseException:
-        if not established.done() or established.cancelled():
+        if unclaimed(established):
             tcp.abort()  # type: ignore[attr-defined]  # a stream's transport
         raise
+
+
+def unclaimed(established: asyncio.Future[TLSTransport]) -> bool:
+    """Whether nobody will end the connection, of whose handshake *established* tells, now that the caller is gone.
+
+    A caller can be cancelled when the handshake is complete already.  One that has failed ends by itself, after its
+    alert.
+    """
+    return established.cancelled() or not established.done() or established.exception() is None
 
 
 def server_name(config: ClientConfig, name: str | None) -> str | None:

@@ -8,7 +8,7 @@ mail (RFC 3207 §4.2, RFC 9325 §3.2): a client that sends plaintext after its S
 import asyncio
 from typing import Any, cast
 
-from aiotls.asyncio.client import client_config, server_name
+from aiotls.asyncio.client import client_config, server_name, unclaimed
 from aiotls.asyncio.options import Options
 from aiotls.asyncio.stream import TLSProtocol
 from aiotls.asyncio.transport import TLSTransport
@@ -55,7 +55,7 @@ async def start_tls(
     try:
         upgraded = await established
     except BaseException:
-        if established.cancelled():
+        if unclaimed(established):
             transport.abort()
         raise
     loop.call_soon(tls.release)

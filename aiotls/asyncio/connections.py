@@ -52,7 +52,7 @@ def _limit(name: str, value: int | None) -> int | None:
 
 
 class Connections:
-    """The connections of one server, or of several that share the limits and counters."""
+    """The connections of one server, or of several on the same event loop that share the limits and counters."""
 
     def __init__(self, *, max_connections: int | None = None, max_handshakes: int | None = None) -> None:
         """*max_connections* limits how many are open, *max_handshakes* how many of them are not through yet.

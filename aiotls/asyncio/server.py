@@ -38,6 +38,15 @@ def wrap_protocol_factory(
 
         await loop.create_server(aiotls.asyncio.wrap_protocol_factory(factory, config), "127.0.0.1", 8443)
 
+    For aiohttp *protocol_factory* is the ``server`` of an `AppRunner` that is set up, or a `web.Server`.  The one of
+    `websockets` is not to be had, but its ``serve`` takes the maker of its protocols::
+
+        def over_tls(*args, **kwargs):
+            return wrap_protocol_factory(functools.partial(ServerConnection, *args, **kwargs), config)()
+
+        async with websockets.asyncio.server.serve(handler, "127.0.0.1", 8443, create_connection=over_tls):
+            ...
+
     The options are those of `create_server`; *connections* limits and counts, and can shut down, the connections of all
     servers that share it.  Raises TypeError and LocalError as `create_server` does.
     """

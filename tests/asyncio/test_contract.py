@@ -21,6 +21,7 @@ import pytest
 
 import aiotls
 from aiotls import ClientConfig, Roots, ServerConfig
+from aiotls.asyncio import start_tls, start_tls_on_streams
 from aiotls.testing.ca import LocalCA
 from tests.asyncio.support import Recorder
 
@@ -390,6 +391,58 @@ async def callback_that_raises(stand: Stand) -> object:
     return told, application.calls, type(application.error).__name__
 
 
+async def upgrade_of_streams(stand: Stand) -> object:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"go ahead\n")
+        if stand.make == "aiotls":
+            await start_tls_on_streams(writer, stand.config)
+        else:
+            await writer.start_tls(stand.server_context)
+        writer.write(b"over TLS: " + await reader.readline())
+        await closed(writer)
+
+    server = await asyncio.start_server(handler, HOST, 0)
+    stand.cleanup.push_async_callback(server.wait_closed)
+    stand.cleanup.callback(server.close)
+    reader, writer = await asyncio.open_connection(HOST, server.sockets[0].getsockname()[1])
+    writer.write(b"STARTTLS\n")
+    plain = await reader.readline()
+    await writer.start_tls(stand.client_context, server_hostname="localhost")
+    writer.write(b"hello\n")
+    protected = await reader.readline()
+    await closed(writer)
+    return plain, protected
+
+
+async def connection_made_is_not_repeated_by_an_upgrade(stand: Stand) -> object:
+    application, upgraded = Recorder(), asyncio.Event()
+
+    async def upgrade(tcp: Any) -> None:
+        loop = asyncio.get_running_loop()
+        if stand.make == "aiotls":
+            application.transport = await start_tls(tcp, application, stand.config, server_side=True)
+        else:
+            new: Any = await loop.start_tls(tcp, application, stand.server_context, server_side=True)
+            application.transport = new
+        upgraded.set()
+
+    server = await asyncio.get_running_loop().create_server(lambda: application, HOST, 0)
+    stand.cleanup.push_async_callback(server.wait_closed)
+    stand.cleanup.callback(server.close)
+    _, writer = await asyncio.open_connection(HOST, server.sockets[0].getsockname()[1])
+    await application.connected.wait()
+    upgrading = asyncio.create_task(upgrade(application.transport))
+    await writer.start_tls(stand.client_context, server_hostname="localhost")
+    await upgrading
+    writer.write(b"data")
+    await application.received.wait()
+    application.transport.close()
+    await application.lost.wait()
+    await closed(writer)
+    return [call for call in application.calls if call != "eof_received"], bytes(application.data)
+
+
 async def sendfile(stand: Stand) -> object:
     application = Recorder()
     reader, _ = await stand.pair(application)
@@ -455,6 +508,11 @@ EXPECTED: dict[Behaviour, object] = {
         "who has closed is told nothing but the end, as on TCP",
     ),
     aborting: ((True, ["connection_made"]), ["connection_made", "connection_lost"], None),
+    upgrade_of_streams: (b"go ahead\n", b"over TLS: hello\n"),
+    connection_made_is_not_repeated_by_an_upgrade: (
+        ["connection_made", "data_received", "connection_lost"],
+        b"data",
+    ),
     callback_that_raises: (["KeyError"], ["connection_made", "connection_lost"], "KeyError"),
 }
 # uvloop has no sendfile.

@@ -57,6 +57,7 @@ class TLSProtocol(asyncio.BufferedProtocol):
         "_loop",
         "_options",
         "_outside",
+        "_peer_ended",
         "_reading_paused",
         "_tcp",
         "_timer",
@@ -95,6 +96,7 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         self._draining = False
         self._held = False
+        self._peer_ended = False
         self._truncated = False
         self._reading_paused = False
         self._writing_paused = False
@@ -302,7 +304,8 @@ class TLSProtocol(asyncio.BufferedProtocol):
             self._deliver_data(event.data)
         elif type(event) is HandshakeComplete:
             self._handshake_complete(event)
-        elif type(event) is PeerClosed and self._transport is not None:
+        elif type(event) is PeerClosed and self._transport is not None and not self._peer_ended:
+            self._peer_ended = True  # where truncation is allowed, the end of TCP comes after close_notify too
             keep_open = cast("asyncio.Protocol", self._application).eof_received()
             if not keep_open:
                 self._transport.close()

@@ -246,6 +246,26 @@ async def test_truncation_counts_as_the_end_where_it_is_allowed(config: ServerCo
     await server.shutdown(20)
 
 
+async def test_end_is_told_once_where_truncation_is_allowed(config: ServerConfig) -> None:
+    application = Recorder(half_open=True)
+    server = await aiotls.create_server(lambda: application, HOST, 0, ssl=config, allow_truncation=True)
+    async with peer_of(server) as peer:
+        await peer.handshake()
+        peer.script.send_alert(AlertDescription.close_notify, level=1)
+        await peer.flush()
+        await application.ended.wait()
+        peer.writer.write_eof()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        application.transport.write(b"our side is open")
+        application.transport.close()
+        await peer.receive_all()
+        assert peer.script.data == b"our side is open"
+    await application.lost.wait()
+    assert application.calls == ["connection_made", "eof_received", "connection_lost"]
+    await server.shutdown(20)
+
+
 async def test_truncation_waits_for_reading_that_is_paused(config: ServerConfig) -> None:
     class Slow(Recorder):
         def data_received(self, data: bytes) -> None:

@@ -105,12 +105,13 @@ class _Config:
     trusted_public_keys: Collection[bytes] = ()
     """Peers that show a raw public key (RFC 7250) are trusted if it is one of these, a SubjectPublicKeyInfo in DER."""
     authorise: Authorisation | None = None
-    """Is asked about each peer after its verification, with all that was negotiated; what is not True ends the
-    handshake with access_denied."""
+    """Is asked about each connection once the peer has proved who it is, with all that was negotiated; what is not True
+    ends the handshake with access_denied.  `Negotiated.peer` is None for a client that showed no certificate, and where
+    a session was resumed."""
     verify_in_thread: bool = False
     """True verifies chains in a thread, so that other connections go on meanwhile."""
     verification_cache_size: int = 1024
-    """Verified chains that are remembered; 0 remembers none."""
+    """Verified chains that are remembered, from 2; 0 remembers none."""
     verification_cache_lifetime: float = 300.0
     """Seconds for which a verified chain is remembered."""
     certificate_compression: bool = True
@@ -208,7 +209,7 @@ class _Config:
             self._check(name, getattr(self, name) is None or callable(getattr(self, name)), "a function, or None")
         log: object = self.key_log
         self._check("key_log", log is None or callable(log), "a function, such as an aiotls.KeyLogFile")
-        self._check_type("crls", CRLs, "CRLs, such as CRLs.from_files('ca.crl')")
+        self._check_type("crls", CRLs, "CRLs, such as aiotls.trust.revocation.CRLs.from_files('ca.crl')")
 
     def _check_limits(self) -> None:
         self._check_range("max_handshake_message_size", self.max_handshake_message_size, 4096, (1 << 24) - 1)

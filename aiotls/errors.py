@@ -224,7 +224,10 @@ class CertificateError(TLSError):
 
 
 class UntrustedCertificate(CertificateError):
-    """No chain leads from the certificate to a root that we trust (RFC 5280 §6.1)."""
+    """No chain leads from the certificate to a root that we trust (RFC 5280 §6.1), or to none of the keys pinned.
+
+    A chain that is too long, or that an authority's name constraints forbid, does not lead there.
+    """
 
 
 class CertificateExpired(CertificateError):

@@ -4,9 +4,13 @@
 
 Server and client are in this one program, with certificates made on the spot.  Alice is greeted; Mallory has a
 certificate of the same authority, but is not on the list; and a client without one does not get in at all.
+
+Only what both ends verify tells who somebody is: a certificate is public, and that its owner has the private key is
+proved in every handshake.
 """
 
 import asyncio
+from typing import Any
 
 import aiotls
 from aiotls.negotiated import Negotiated
@@ -21,21 +25,27 @@ def is_member(tls: Negotiated) -> bool:
 
 
 async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Serve one connection."""
+    """Serve one connection; who is not admitted never gets here."""
     tls = writer.get_extra_info("tls")
     writer.write(f"Hello, {tls.peer.dns_names[0]}!".encode())
     writer.close()
 
 
+def report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for a handshake that failed."""
+    print("  server:", context["message"])
+
+
 async def call(port: int, config: aiotls.ClientConfig) -> str:
     """What the server says to a client with this config."""
+    reader, writer = await aiotls.open_connection("127.0.0.1", port, ssl=config, server_hostname="localhost")
     try:
-        reader, writer = await aiotls.open_connection("127.0.0.1", port, ssl=config, server_hostname="localhost")
-        greeting = await reader.read()
-    except aiotls.TLSError as error:
-        return f"refused: {error}"
-    writer.close()
-    return greeting.decode()
+        # A client is done before the server has seen its certificate: that it is refused comes with the first read.
+        return (await reader.read()).decode()
+    except aiotls.AlertReceived as alert:
+        return f"refused, by the alert {alert.description.name}"
+    finally:
+        writer.close()
 
 
 async def main() -> None:
@@ -48,13 +58,15 @@ async def main() -> None:
         client_roots=roots,
         authorise=is_member,
     )
+    asyncio.get_running_loop().set_exception_handler(report)
     server = await aiotls.start_server(greet, "127.0.0.1", 0, ssl=config)
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: print("server:", context["message"]))
     port = server.sockets[0].getsockname()[1]
-    for who in ("alice.example", "mallory.example", None):
-        credential = None if who is None else ca.issue(who).credential()
-        print(f"{who or 'nobody'}:", await call(port, aiotls.ClientConfig(roots=roots, credentials=credential)))
-    server.close()
+    try:
+        for who in ("alice.example", "mallory.example", None):
+            credential = None if who is None else ca.issue(who).credential()
+            print(f"{who or 'nobody'}:", await call(port, aiotls.ClientConfig(roots=roots, credentials=credential)))
+    finally:
+        server.close()
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ async def run_signer(listener: int) -> None:
 
 
 class RemoteKey:
-    """The key as the server knows it: an `aiotls.SigningKey`."""
+    """The key as the server knows it: an `aiotls.trust.credentials.SigningKey`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

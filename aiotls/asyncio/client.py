@@ -56,7 +56,8 @@ async def create_connection(
     that never send close_notify.
 
     Raises TLSError when the handshake fails, TypeError for another kind of ``ssl``, and what asyncio raises for the
-    rest.
+    rest.  In TLS 1.3 a client is through before the server has looked at its certificate: that it was refused comes as
+    an AlertReceived when it reads.
     """
     config = client_config(ssl)
     behaviour = Options.of(ssl_handshake_timeout, ssl_shutdown_timeout, allow_truncation=allow_truncation)
@@ -132,6 +133,7 @@ async def _connect(
 ) -> tuple[TLSTransport, P]:
     """The handshake on a connection that *connect* makes, and its end whenever this is left without one."""
     loop = asyncio.get_running_loop()
+    engine = ClientConnection(config, name)  # a name that cannot be ends here, before there is a socket
     established: asyncio.Future[TLSTransport] = loop.create_future()
     made: list[P] = []
 
@@ -140,7 +142,7 @@ async def _connect(
         return made[0]
 
     def tls_protocol() -> TLSProtocol:
-        return TLSProtocol(loop, ClientConnection(config, name), application, options, established=established)
+        return TLSProtocol(loop, engine, application, options, established=established)
 
     try:
         tcp, _ = await connect(tls_protocol)

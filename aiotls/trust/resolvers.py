@@ -317,7 +317,7 @@ class CredentialFiles(_Live):
 
         credentials = CredentialFiles("fullchain.pem", "privkey.pem")
         config = ServerConfig(credentials=credentials)
-        loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, credentials.reload)     # if you like
+        credentials.reload()        # at once, if you like: on SIGHUP, say; raises CertificateError, and keeps the old
 
     It is for all server names.  The files, *password* and *sign_in_thread* are as for `Credential.from_files`, and
     *staple* as for `Credential.with_staple`.  Handshakes look at the files every *interval* seconds of *clock*, which

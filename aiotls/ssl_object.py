@@ -3,11 +3,11 @@
 Servers ask it for the version, the cipher, the application protocol and the peer's certificate.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from aiotls.connection import Connection, ServerConnection
-from aiotls.errors import LocalError
 from aiotls.events import Negotiated
+from aiotls.trust.peercert import peercert
 
 __all__ = ["SSLObjectView", "cipher"]
 
@@ -58,15 +58,15 @@ class SSLObjectView:
     def compression(self) -> None:
         """None: TLS 1.3 has no compression."""
 
-    def getpeercert(self, binary_form: bool = False) -> bytes | None:  # noqa: FBT001, FBT002 - the look
-        """The peer's certificate in DER, or None where it showed none; there is no dictionary form."""
-        chain = self._negotiated.peer_certificates
-        if not chain:
+    def getpeercert(self, binary_form: bool = False) -> bytes | dict[str, Any] | None:  # noqa: FBT001, FBT002 - the look
+        """The peer's certificate, in `ssl`'s dictionary form or in DER; None where it showed none.
+
+        Raises CertificateError where there is no dictionary for it.
+        """
+        peer = self._negotiated.peer
+        if peer is None or peer.raw_public_key:
             return None
-        if not binary_form:
-            msg = "getpeercert() gives DER only: call getpeercert(True), or read get_extra_info('tls')"
-            raise LocalError(msg)
-        return chain[0]
+        return peer.certificates[0] if binary_form else peercert(peer.certificates[0])
 
     def get_channel_binding(self, cb_type: str = "tls-exporter") -> bytes:
         """The channel binding of that name: tls-exporter (RFC 9266) or tls-server-end-point (RFC 5929 §4)."""

@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import aiotls
+from aiotls.asyncio import TLSServer
 from aiotls.testing.ca import LocalCA
 from benchmarks._report import keep, table
 
@@ -47,7 +48,7 @@ async def _serve(kind: str, files: tuple[Path, Path], control: Connection) -> No
     """Serve, and answer each question for the size, until there is no one to ask."""
     if kind == "ours":
         config = aiotls.ServerConfig(credentials=aiotls.Credential.from_files(*files))
-        server = await aiotls.start_server(_echo, _HOST, 0, ssl=config, backlog=4096)
+        server: TLSServer | asyncio.Server = await aiotls.start_server(_echo, _HOST, 0, ssl=config, backlog=4096)
     else:
         context = None
         if kind == "ssl":

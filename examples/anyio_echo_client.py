@@ -1,6 +1,6 @@
 """An echo client on anyio: it sends a text, ends its side, and prints all that comes back.
 
-python examples/anyio_echo_client.py --cafile ca.pem --port 8443 --text hello --backend trio
+    python examples/anyio_echo_client.py --cafile ca.pem --port 8443 --text hello --backend trio
 
 The server must be one that answers after the end, as the echo servers beside this file do.
 """

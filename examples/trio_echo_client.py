@@ -1,6 +1,6 @@
 """An echo client on trio: it sends a text, ends its side, and prints all that comes back.
 
-python examples/trio_echo_client.py --cafile ca.pem --port 8443 --text hello
+    python examples/trio_echo_client.py --cafile ca.pem --port 8443 --text hello
 
 The server must be one that answers after the end, as the echo servers beside this file do.
 """

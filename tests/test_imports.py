@@ -37,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
     # It hands keys across.
     "engine": {"handshake", "record", "events", "config", "crypto", "negotiated", "trust", "wire.registries"},
     "connection": {"engine", "handshake", "record", "config", "trust", "wire.registries"},
-    "ssl_object": {"connection", "events"},
+    "ssl_object": {"connection", "events", "trust"},
     # Between the engine and the streams of an event loop, of which it knows none.
     "pump": {"connection", "config", "events", "blocking"},
     "asyncio": {"connection", "config", "events", "trust", "blocking", "ssl_object"},

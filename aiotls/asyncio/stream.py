@@ -10,23 +10,23 @@ transport, whose limits, `pause_writing` and `resume_writing` the application me
 import asyncio
 import contextlib
 import sys
-import warnings
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+from aiotls.asyncio.connections import Connections
+from aiotls.asyncio.options import Options
+from aiotls.asyncio.transport import TLSTransport
 from aiotls.blocking import Blocking
+from aiotls.config import ClientConfig
 from aiotls.connection import Connection
-from aiotls.errors import CallbackError, HandshakeTimeout, TLSError, TruncationError, alert_for
+from aiotls.errors import CallbackError, HandshakeTimeout, LocalError, TLSError, TruncationError, alert_for
 from aiotls.events import ApplicationData, Event, HandshakeComplete, PeerClosed
-from aiotls.ssl_object import SSLObjectView, cipher
 
-__all__ = ["TLSProtocol", "TLSTransport"]
+__all__ = ["TLSProtocol"]
 
 _BUFFER_SIZE: Final = 256 * 1024  # as asyncio reads at most
 _ALERT_GRACE: Final = 1.0  # seconds in which a peer may read our alert before the connection goes
-
-Buffer = bytes | bytearray | memoryview
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
@@ -47,18 +47,22 @@ class TLSProtocol(asyncio.BufferedProtocol):
     __slots__ = (
         "_application",
         "_buffer",
+        "_connections",
         "_draining",
         "_engine",
         "_error",
         "_established",
         "_factory",
-        "_handshake_timeout",
+        "_held",
         "_loop",
+        "_options",
         "_outside",
+        "_peer_ended",
         "_reading_paused",
         "_tcp",
         "_timer",
         "_transport",
+        "_truncated",
         "_writing_paused",
     )
 
@@ -66,20 +70,22 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self,
         loop: asyncio.AbstractEventLoop,
         engine: Connection,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        protocol_factory: Callable[[], asyncio.BaseProtocol] | None,
+        options: Options,
         *,
-        handshake_timeout: float,
         established: "asyncio.Future[TLSTransport] | None" = None,
+        connections: Connections | None = None,
     ) -> None:
-        """*protocol_factory* makes the application's protocol; *handshake_timeout* is in seconds.
+        """*protocol_factory* makes the application's protocol; None is for an `upgrade`.
 
         *established* is told of the handshake's end, good or bad; without it, as on a server, a bad end is reported to
-        the loop's exception handler.
+        the loop's exception handler.  *connections* is where the connection counts as one of the server's.
         """
         self._loop = loop
         self._established = established
-        self._factory: Callable[[], asyncio.BaseProtocol] | None = protocol_factory
-        self._handshake_timeout = handshake_timeout
+        self._factory = protocol_factory
+        self._options = options
+        self._connections = connections
         self._engine = engine
         self._buffer = _receive_buffer(loop)
         self._tcp: asyncio.Transport
@@ -89,6 +95,9 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
         self._draining = False
+        self._held = False
+        self._peer_ended = False
+        self._truncated = False
         self._reading_paused = False
         self._writing_paused = False
 
@@ -97,8 +106,26 @@ class TLSProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The TCP connection is there: the handshake begins, but has not for ever."""
         self._tcp = transport  # type: ignore[assignment]  # a stream's transport is a Transport
-        self._timer = self._loop.call_later(self._handshake_timeout, self._handshake_timed_out)
+        if self._connections is not None and not self._connections.admit(self):
+            self._error = LocalError("the connection was refused: there are too many, or the server shuts down")
+            self._draining = True
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        self._timer = self._loop.call_later(self._options.handshake_timeout, self._handshake_timed_out)
         self.flush()
+
+    def upgrade(self, tcp: asyncio.Transport, application: asyncio.BaseProtocol, received: bytes) -> None:
+        """Take an open connection over from *application*, which goes on above; *received* was read from it already.
+
+        When the handshake is complete, nothing is delivered before `release`.
+        """
+        self._application = application
+        self._writing_paused = bool(getattr(tcp, "_protocol_paused", False))
+        tcp.set_protocol(self)
+        self.connection_made(tcp)
+        tcp.resume_reading()  # a StreamReader may have paused it
+        self._engine.receive_data(received)
+        self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the TCP transport reads into."""
@@ -108,6 +135,8 @@ class TLSProtocol(asyncio.BufferedProtocol):
         """The TCP transport has read."""
         if self._draining:
             return
+        if self._connections is not None:
+            self._connections.counters.bytes_received += nbytes
         self._engine.receive_data(self._buffer[:nbytes])
         self._pump()
 
@@ -115,7 +144,10 @@ class TLSProtocol(asyncio.BufferedProtocol):
         """The peer ended its TCP side: after close_notify the connection goes on one way."""
         if self._draining:
             return False
-        self._engine.receive_eof()
+        if self._options.allow_truncation and self._transport is not None:
+            self._truncated = True  # the engine is not told: it goes on sealing what we send
+        else:
+            self._engine.receive_eof()
         self._pump()
         return self._error is None and not self._tcp.is_closing()
 
@@ -137,12 +169,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
         if self._outside is not None:
             self._outside.cancel()
         self._draining = True
+        self._held = False
+        if self._transport is None and self._error is None:
+            self._error = exc or TruncationError("the connection ended during the handshake")
+            self._report(self._error)
+        if self._connections is not None:
+            self._connections.ended(self)
+        self._factory = None
         application, self._application = self._application, None
         if application is not None:
             application.connection_lost(self._error or exc)
-        elif self._error is None:
-            self._report(exc or TruncationError("the connection ended during the handshake"))
-        self._factory = None
 
     # --- Called by the transport that the application has --------------------------------------------------------
 
@@ -169,7 +205,32 @@ class TLSProtocol(asyncio.BufferedProtocol):
         """Hand what the engine has sealed to the TCP transport."""
         data = self._engine.data_to_send()
         if data and not self._tcp.is_closing():
+            if self._connections is not None:
+                self._connections.counters.bytes_sent += len(data)
             self._tcp.write(data)
+
+    def close(self) -> None:
+        """Send close_notify and what was written before it, and close without waiting for the peer's."""
+        self._engine.close()
+        self.flush()
+        if self._tcp.get_write_buffer_size() and self._timer is None:  # a peer that never reads must not keep it open
+            self._timer = self._loop.call_later(self._options.shutdown_timeout, self._tcp.abort)
+        self._tcp.close()
+
+    def end(self) -> None:
+        """Close, whatever the connection's state is; the handshake, where it is in progress, has failed."""
+        if self._transport is not None:
+            self._transport.close()
+        elif not self._draining:
+            self._cancel_timer()
+            self._draining = True
+            self._error = LocalError("the server has shut down during the handshake")
+            self._count_failure(self._error)
+            self.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._tcp.abort()
 
     def pause_reading(self) -> None:
         """Deliver nothing more, not even what is decrypted already."""
@@ -181,6 +242,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
         """Deliver again, first what was held back."""
         if self._reading_paused:
             self._reading_paused = False
+            self._resume_tcp()
+
+    def release(self) -> None:
+        """Deliver what was held since an upgrade's handshake is complete."""
+        if self._held:
+            self._held = False
+            self._resume_tcp()
+
+    def _resume_tcp(self) -> None:
+        if not (self._held or self._reading_paused):
             self._tcp.resume_reading()
             self._loop.call_soon(self._pump)
 
@@ -188,6 +259,11 @@ class TLSProtocol(asyncio.BufferedProtocol):
     def reading_paused(self) -> bool:
         """Whether the application has paused reading."""
         return self._reading_paused
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the application was told to pause writing."""
+        return self._writing_paused
 
     @property
     def ended(self) -> bool:
@@ -198,14 +274,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
 
     def _pump(self) -> None:
         """Deliver what the engine has, send what it wants sent, and see to what it waits for."""
-        while not (self._reading_paused or self.ended):
+        while not (self._reading_paused or self._held or self.ended):
             try:
                 event = self._engine.next_event()
             except TLSError as error:
                 self._fail(error)
                 return
             if event is None:
-                break
+                if not self._truncated:
+                    break
+                self._truncated, event = False, PeerClosed()
             try:
                 self._deliver(event)
             except Exception as error:  # noqa: BLE001 - as asyncio does: it ends the connection, and not the loop
@@ -222,29 +300,40 @@ class TLSProtocol(asyncio.BufferedProtocol):
                 self._outside = task
 
     def _deliver(self, event: Event) -> None:
-        application = self._application
         if type(event) is ApplicationData:
-            if isinstance(application, asyncio.BufferedProtocol):
-                _fill(application, event.data)
-            else:
-                cast("asyncio.Protocol", application).data_received(event.data)
+            self._deliver_data(event.data)
         elif type(event) is HandshakeComplete:
             self._handshake_complete(event)
-        elif type(event) is PeerClosed and self._transport is not None:
-            keep_open = cast("asyncio.Protocol", application).eof_received()
+        elif type(event) is PeerClosed and self._transport is not None and not self._peer_ended:
+            self._peer_ended = True  # where truncation is allowed, the end of TCP comes after close_notify too
+            keep_open = cast("asyncio.Protocol", self._application).eof_received()
             if not keep_open:
                 self._transport.close()
 
+    def _deliver_data(self, data: bytes) -> None:
+        """Give *data* to the application, which may have become another one in each of its callbacks."""
+        rest: bytes | memoryview = data
+        while rest and not self.ended:
+            application = self._application
+            if not isinstance(application, asyncio.BufferedProtocol):
+                cast("asyncio.Protocol", application).data_received(bytes(rest))
+                return
+            rest = memoryview(rest)[_fill(application, rest) :]
+
     def _handshake_complete(self, event: HandshakeComplete) -> None:
         self._cancel_timer()
-        if self._factory is None:
-            return
+        self._transport = TLSTransport(self, event.negotiated)
+        if self._connections is not None:
+            self._connections.completed(self, resumed=event.negotiated.resumed)
         factory, self._factory = self._factory, None
-        self._transport = TLSTransport(self, event)
-        self._application = factory()
-        self._application.connection_made(self._transport)
-        if self._writing_paused:
-            self._application.pause_writing()
+        if factory is None:  # an upgrade: its application has its connection already
+            self._held = True
+            self._tcp.pause_reading()
+        else:
+            self._application = factory()
+            self._application.connection_made(self._transport)
+            if self._writing_paused and self._application is not None:
+                self._application.pause_writing()
         if self._established is not None and not self._established.done():
             self._established.set_result(self._transport)
 
@@ -272,8 +361,7 @@ class TLSProtocol(asyncio.BufferedProtocol):
             self._engine.resume(result)
         else:
             self._engine.fail(failure)
-        if not self._reading_paused:
-            self._tcp.resume_reading()
+        self._tcp.resume_reading()
         self._pump()
 
     # --- The end -------------------------------------------------------------------------------------------------
@@ -285,10 +373,10 @@ class TLSProtocol(asyncio.BufferedProtocol):
         self._cancel_timer()
         if self._outside is not None:
             self._outside.cancel()
-        if self._application is None:
+        if self._transport is None:
             self._report(error)
         self.flush()
-        if alert_for(error) is None or self._established is not None or not self._tcp.can_write_eof():
+        if alert_for(error) is None or isinstance(self._engine.config, ClientConfig) or not self._tcp.can_write_eof():
             self._tcp.close()  # a client may be about to end its loop, and can't stay for long
             return
         # Closed at once, with bytes of the peer's unread, TCP would reset the connection, and the alert be lost.
@@ -308,8 +396,13 @@ class TLSProtocol(asyncio.BufferedProtocol):
             self._established.set_exception(error)
         self._tcp.abort()
 
-    def _report(self, error: BaseException) -> None:
+    def _count_failure(self, error: Exception) -> None:
+        if self._connections is not None:
+            self._connections.failed(self, error)
+
+    def _report(self, error: Exception) -> None:
         """A handshake failed: whoever waits for it is told, or there is one report, with the peer's address."""
+        self._count_failure(error)
         if self._established is not None:
             if not self._established.done():
                 self._established.set_exception(error)
@@ -320,7 +413,9 @@ class TLSProtocol(asyncio.BufferedProtocol):
 
     def _handshake_timed_out(self) -> None:
         self._timer = None
-        self._engine.abandon(HandshakeTimeout(f"no complete handshake within {self._handshake_timeout} seconds"))
+        self._engine.abandon(
+            HandshakeTimeout(f"no complete handshake within {self._options.handshake_timeout:g} seconds")
+        )
         self._pump()
 
     def _cancel_timer(self) -> None:
@@ -329,148 +424,13 @@ class TLSProtocol(asyncio.BufferedProtocol):
             self._timer = None
 
 
-def _fill(application: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Copy authenticated bytes into the buffers that the application provides."""
-    view = memoryview(data)
-    while view:
-        buffer = memoryview(application.get_buffer(len(view)))
-        size = min(len(buffer), len(view))
-        if not size:
-            msg = "get_buffer() returned an empty buffer"
-            raise RuntimeError(msg)
-        buffer[:size] = view[:size]
-        application.buffer_updated(size)
-        view = view[size:]
-
-
-class TLSTransport(asyncio.Transport):
-    """The transport that the application's protocol is given."""
-
-    __slots__ = ("_closing", "_negotiated", "_protocol", "_write_ended")
-
-    def __init__(self, protocol: TLSProtocol, complete: HandshakeComplete) -> None:
-        """A transport for a connection whose handshake is *complete*."""
-        super().__init__()
-        self._protocol = protocol
-        self._negotiated = complete.negotiated
-        self._closing = False
-        self._write_ended = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's signature
-        """What is known of the connection.
-
-        ``tls`` is the `Negotiated` record; ``sslcontext`` our config; ``ssl_object``, ``cipher``, ``peercert`` and
-        ``compression`` are what programs written for `ssl` look for.  All else is the TCP transport's.
-        """
-        if name == "tls":
-            return self._negotiated
-        if name == "sslcontext":
-            return self._protocol.engine.config
-        if name == "ssl_object":
-            return SSLObjectView(self._protocol.engine, self._negotiated)
-        if name == "cipher":
-            return cipher(self._negotiated)
-        if name in ("peercert", "compression"):
-            return default
-        return self._protocol.tcp.get_extra_info(name, default)
-
-    def export_keying_material(self, label: str, context: bytes, length: int) -> bytes:
-        """Key material of *length* bytes that only the two ends can know (RFC 8446 §7.5); LocalError if it can't be."""
-        return self._protocol.engine.export_keying_material(label, context, length)
-
-    def channel_binding(self, name: str = "tls-exporter") -> bytes:
-        """What binds an authentication to this connection; see `Connection.channel_binding`."""
-        return self._protocol.engine.channel_binding(name)
-
-    def write(self, data: Buffer) -> None:
-        """Seal *data* and hand it to TCP.
-
-        Raises TypeError for what is not bytes-like, RuntimeError after `write_eof`; after the connection is closed it
-        warns and drops the data, as asyncio's own transports do.
-        """
-        if not isinstance(data, bytes | bytearray | memoryview):
-            msg = f"data must be a bytes-like object, and not {type(data).__name__}"
-            raise TypeError(msg)
-        if self._write_ended:
-            msg = "write() after write_eof()"
-            raise RuntimeError(msg)
-        engine = self._protocol.engine
-        if self._closing or not engine.can_send:
-            if data and self._closing:
-                warnings.warn("write() on a closed TLS connection: the data is dropped", stacklevel=2)
-            return
-        engine.send_data(data)
-        self._protocol.flush()
-
-    def writelines(self, list_of_data: Iterable[Buffer]) -> None:
-        """Write the pieces as one."""
-        self.write(b"".join(list_of_data))
-
-    def can_write_eof(self) -> bool:
-        """True: in TLS 1.3 each side ends on its own (RFC 8446 §6.1)."""
-        return True
-
-    def write_eof(self) -> None:
-        """End our side by close_notify; the peer's goes on."""
-        if self._write_ended or self._closing:
-            return
-        self._write_ended = True
-        self._protocol.engine.close()
-        self._protocol.flush()
-        if self._protocol.tcp.can_write_eof():
-            with contextlib.suppress(OSError):  # the peer has reset it already, and connection_lost is to follow
-                self._protocol.tcp.write_eof()
-
-    def close(self) -> None:
-        """Send close_notify and what was written before it, and close without waiting for the peer's."""
-        if self._closing:
-            return
-        self._closing = True
-        self._protocol.engine.close()
-        self._protocol.flush()
-        self._protocol.tcp.close()
-
-    def abort(self) -> None:
-        """Close now; what was not sent yet is lost, and the peer sees a truncation."""
-        self._closing = True
-        self._protocol.tcp.abort()
-
-    def is_closing(self) -> bool:
-        """Whether the connection is closed or about to be."""
-        return self._closing or self._protocol.ended
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand the connection to another protocol."""
-        self._protocol.application = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """The application's protocol."""
-        application = self._protocol.application
-        if application is None:
-            msg = "the connection is closed and has no protocol any more"
-            raise RuntimeError(msg)
-        return application
-
-    def is_reading(self) -> bool:
-        """Whether data is delivered."""
-        return not self._protocol.reading_paused and not self.is_closing()
-
-    def pause_reading(self) -> None:
-        """Deliver no data until `resume_reading`."""
-        self._protocol.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Deliver data again."""
-        self._protocol.resume_reading()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that TCP has not taken yet, TLS's own among them."""
-        return self._protocol.tcp.get_write_buffer_size()
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """TCP's low and high water marks, in bytes."""
-        return self._protocol.tcp.get_write_buffer_limits()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set TCP's water marks, in bytes."""
-        self._protocol.tcp.set_write_buffer_limits(high, low)
+def _fill(application: asyncio.BufferedProtocol, data: bytes | memoryview) -> int:
+    """Copy authenticated bytes into the buffer that the application provides; how many it took."""
+    buffer = memoryview(application.get_buffer(len(data)))
+    size = min(len(buffer), len(data))
+    if not size:
+        msg = "get_buffer() returned an empty buffer"
+        raise RuntimeError(msg)
+    buffer[:size] = data[:size]
+    application.buffer_updated(size)
+    return size

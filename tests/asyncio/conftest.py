@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aiotls import ServerConfig, create_server
+from aiotls.asyncio import TLSServer
 from aiotls.testing.ca import LocalCA
 from tests.asyncio.support import Connected, Peer, Recorder, Recorders, Reports, Wire, open_wire
 
@@ -57,9 +58,7 @@ async def recorders() -> Recorders:
 
 
 @pytest.fixture
-async def recording_server(
-    config: ServerConfig, recorders: Recorders, on_close: Callable[[Any], None]
-) -> asyncio.Server:
+async def recording_server(config: ServerConfig, recorders: Recorders, on_close: Callable[[Any], None]) -> TLSServer:
     """A server whose applications are the `recorders`."""
     server = await create_server(recorders, "127.0.0.1", 0, ssl=config)
     on_close(server)
@@ -67,9 +66,7 @@ async def recording_server(
 
 
 @pytest.fixture
-async def connected(
-    recording_server: asyncio.Server, recorders: Recorders, on_close: Callable[[Any], None]
-) -> Connected:
+async def connected(recording_server: TLSServer, recorders: Recorders, on_close: Callable[[Any], None]) -> Connected:
     """A connection of the `recording_server`'s."""
     peer = await Peer.connect(recording_server)
     on_close(peer)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aiotls import ServerConfig, ServerConnection
-from aiotls.asyncio.stream import TLSProtocol, TLSTransport
+from aiotls.asyncio import TLSServer, TLSTransport
+from aiotls.asyncio.options import Options
+from aiotls.asyncio.stream import TLSProtocol
 from aiotls.testing.peer import ScriptedClient
 
 __all__ = [
@@ -50,7 +52,7 @@ class Reports:
         return self.take()
 
 
-def port_of(server: asyncio.Server) -> int:
+def port_of(server: TLSServer) -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
@@ -125,7 +127,7 @@ class Peer:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, server: asyncio.Server) -> "Peer":
+    async def connect(cls, server: TLSServer) -> "Peer":
         return cls(*await asyncio.open_connection("127.0.0.1", port_of(server)))
 
     @property
@@ -262,7 +264,7 @@ class Wire(asyncio.Transport):
 
 
 def protocol_of(config: ServerConfig, factory: Callable[[], asyncio.BaseProtocol]) -> TLSProtocol:
-    return TLSProtocol(asyncio.get_running_loop(), ServerConnection(config), factory, handshake_timeout=60)
+    return TLSProtocol(asyncio.get_running_loop(), ServerConnection(config), factory, Options())
 
 
 def open_wire(config: ServerConfig, application: asyncio.BaseProtocol) -> Wire:

@@ -10,6 +10,7 @@ import pytest
 
 import aiotls
 from aiotls import Credential, ServerConfig
+from aiotls.asyncio import TLSServer
 from aiotls.errors import (
     AlertDescription,
     CallbackError,
@@ -59,13 +60,13 @@ def resolving(resolver: Resolver) -> ServerConfig:
     return ServerConfig(credentials=resolver)
 
 
-async def start(config: ServerConfig, factory: Callable[[], asyncio.Protocol], on_close: OnClose) -> asyncio.Server:
+async def start(config: ServerConfig, factory: Callable[[], asyncio.Protocol], on_close: OnClose) -> TLSServer:
     server = await aiotls.create_server(factory, HOST, 0, ssl=config)
     on_close(server)
     return server
 
 
-async def open_peer(server: asyncio.Server, on_close: OnClose) -> Peer:
+async def open_peer(server: TLSServer, on_close: OnClose) -> Peer:
     peer = await Peer.connect(server)
     on_close(peer)
     return peer

@@ -13,6 +13,7 @@ import pytest
 
 import aiotls
 from aiotls import ServerConfig
+from aiotls.asyncio import TLSServer
 from aiotls.errors import (
     AlertDescription,
     AlertReceived,
@@ -41,12 +42,12 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def connect(server: asyncio.Server, context: ssl.SSLContext) -> Streams:
+async def connect(server: TLSServer, context: ssl.SSLContext) -> Streams:
     """A client of the standard library's."""
     return await asyncio.open_connection(HOST, port_of(server), ssl=context, server_hostname="localhost")
 
 
-async def served(server: asyncio.Server, context: ssl.SSLContext) -> bytes:
+async def served(server: TLSServer, context: ssl.SSLContext) -> bytes:
     """What the echo server, still in good health, says to a word."""
     reader, writer = await connect(server, context)
     writer.write(b"word")
@@ -57,7 +58,7 @@ async def served(server: asyncio.Server, context: ssl.SSLContext) -> bytes:
 
 
 @pytest.fixture
-async def echo_server(config: ServerConfig, on_close: OnClose) -> asyncio.Server:
+async def echo_server(config: ServerConfig, on_close: OnClose) -> TLSServer:
     server = await aiotls.start_server(echo, HOST, 0, ssl=config)
     on_close(server)
     return server
@@ -88,7 +89,7 @@ async def test_server_serves_on_the_paved_path(
 
 
 async def test_server_and_client_carry_megabytes_both_ways_at_once(
-    echo_server: asyncio.Server, client_context: ssl.SSLContext
+    echo_server: TLSServer, client_context: ssl.SSLContext
 ) -> None:
     payload = bytes(range(256)) * (16 * 1024)  # 4 MiB: more than all the buffers between the two hold
     reader, writer = await connect(echo_server, client_context)
@@ -255,7 +256,7 @@ FAILURES = [
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.act.__name__)
 async def test_server_reports_failed_handshake_once_and_goes_on(
-    failure: Failure, recording_server: asyncio.Server, recorders: Recorders, reports: Reports, on_close: OnClose
+    failure: Failure, recording_server: TLSServer, recorders: Recorders, reports: Reports, on_close: OnClose
 ) -> None:
     peer, honest = await Peer.connect(recording_server), await Peer.connect(recording_server)
     on_close(peer)
@@ -275,7 +276,7 @@ async def test_server_reports_failed_handshake_once_and_goes_on(
 
 
 async def test_server_tells_client_of_tls12_by_protocol_version(
-    echo_server: asyncio.Server, client_context: ssl.SSLContext, reports: Reports
+    echo_server: TLSServer, client_context: ssl.SSLContext, reports: Reports
 ) -> None:
     client_context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
@@ -283,7 +284,7 @@ async def test_server_tells_client_of_tls12_by_protocol_version(
     assert isinstance((await reports.next())["exception"], NoCommonVersion)
 
 
-async def test_server_says_that_http_came_to_a_tls_port(echo_server: asyncio.Server, reports: Reports) -> None:
+async def test_server_says_that_http_came_to_a_tls_port(echo_server: TLSServer, reports: Reports) -> None:
     peer = await Peer.connect(echo_server)
     await speaks_http(peer)
     assert "plain HTTP" in (await reports.next())["message"]

@@ -9,6 +9,7 @@ from aiotls.errors import LocalError
 from aiotls.negotiated import Negotiated
 from aiotls.ssl_object import SSLObjectView
 from aiotls.trust.identity import identify
+from aiotls.trust.peercert import peercert
 from tests.asyncio.support import Connected, Recorder, Wire
 
 
@@ -53,12 +54,20 @@ async def test_ssl_object_gives_the_channel_binding_of_tls13(wire: Wire, applica
         view.get_channel_binding("tls-unique")
 
 
-async def test_ssl_object_gives_peer_certificate_in_der_only(
+async def test_ssl_object_gives_peer_certificate_in_both_forms(
     wire: Wire, application: Recorder, config: ServerConfig
 ) -> None:
     chain = config.credential_list[0].chain
     negotiated = replace(application.transport.get_extra_info("tls"), peer=identify(chain))
     view = SSLObjectView(wire.protocol.engine, negotiated)
     assert view.getpeercert(True) == chain[0]  # noqa: FBT003 - as programs call it
-    with pytest.raises(LocalError, match="getpeercert\\(True\\)"):
-        view.getpeercert()
+    assert view.getpeercert() == peercert(chain[0])
+
+
+async def test_ssl_object_has_no_certificate_for_a_raw_public_key(
+    wire: Wire, application: Recorder, config: ServerConfig
+) -> None:
+    peer = replace(identify(config.credential_list[0].chain), raw_public_key=True)
+    view = SSLObjectView(wire.protocol.engine, replace(application.transport.get_extra_info("tls"), peer=peer))
+    assert view.getpeercert() is None
+    assert view.getpeercert(True) is None  # noqa: FBT003 - as programs call it

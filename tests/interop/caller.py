@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiotls
-from aiotls.asyncio.stream import TLSTransport
+from aiotls.asyncio import TLSTransport
 from tests.interop.endpoint import PATIENCE
 from tests.interop.identities import Identity
 from tests.interop.servers import Running

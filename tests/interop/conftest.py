@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import aiotls
+from aiotls.asyncio import TLSServer
 from aiotls.testing.ca import KeyType, LocalCA
 from tests.interop.endpoint import Endpoint, Handler
 from tests.interop.identities import Identities, Identity
@@ -38,7 +39,7 @@ class Serve:
     issuer: Issuer
     directory: Path
     key_log: aiotls.KeyLogFile
-    running: list[tuple[Endpoint, asyncio.Server]] = field(default_factory=list)
+    running: list[tuple[Endpoint, TLSServer]] = field(default_factory=list)
 
     async def __call__(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiotls
-from aiotls.asyncio.stream import TLSTransport
+from aiotls.asyncio import TLSTransport
 from aiotls.negotiated import Negotiated
 from tests.interop.identities import Identity
 

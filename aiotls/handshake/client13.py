@@ -270,14 +270,20 @@ async def choose_proof(
         authorities=request.certificate_authorities or (),
         oid_filters=request.oid_filters or (),
     )
+    wanted = CertificateType.x509 if certificate_type is None else certificate_type
     if config.resolve is None:
-        wanted = CertificateType.x509 if certificate_type is None else certificate_type
         usable = [credential for credential in config.credential_list if credential.certificate_type == wanted]
         credential = select_for_request(usable, info)
     else:
         credential = await ask("the credential resolver", config.resolve, info)
         if credential is not None and not isinstance(credential, Credential):
             msg = f"the credential resolver returned a {type(credential).__name__}, and no Credential"
+            raise CallbackError(msg)
+        if credential is not None and credential.certificate_type != wanted:
+            kind = name_of(CertificateType, wanted)
+            msg = (
+                f"the credential resolver returned one of another type than {kind}, which was agreed on (RFC 7250 §4.2)"
+            )
             raise CallbackError(msg)
     if credential is None:
         return None

@@ -2,13 +2,16 @@
 
     python examples/echo_server.py --port 8443
     openssl s_client -connect localhost:8443
+    python examples/echo_client.py --cafile ca.pem --port 8443
 
-The certificate is made on the spot; a real server takes its own, by ``aiotls.Credential.from_files``.
+The certificate is made on the spot, and that of its authority is written to ``--cafile``; a real server takes its own,
+by ``aiotls.Credential.from_files``.
 """
 
 import argparse
 import asyncio
 import contextlib
+from pathlib import Path
 
 import aiotls
 from aiotls.testing.ca import LocalCA
@@ -26,10 +29,17 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
-async def main(port: int) -> None:
+def make_config(cafile: Path | None) -> aiotls.ServerConfig:
+    """A config with a certificate of an authority that *cafile* is to hold."""
+    ca = LocalCA()
+    if cafile is not None:
+        cafile.write_bytes(ca.certificate_pem)
+    return aiotls.ServerConfig(credentials=ca.issue("localhost", "127.0.0.1").credential())
+
+
+async def main(port: int, config: aiotls.ServerConfig) -> None:
     """Serve until Ctrl-C."""
-    credential = LocalCA().issue("localhost", "127.0.0.1").credential()
-    server = await aiotls.start_server(echo, "127.0.0.1", port, ssl=aiotls.ServerConfig(credentials=credential))
+    server = await aiotls.start_server(echo, "127.0.0.1", port, ssl=config)
     print(f"Echoing on localhost:{server.sockets[0].getsockname()[1]}; Ctrl-C ends.", flush=True)
     try:
         await asyncio.Event().wait()
@@ -40,5 +50,7 @@ async def main(port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Echo over TLS what clients send.")
     parser.add_argument("--port", type=int, default=8443, help="0 takes a free one")
+    parser.add_argument("--cafile", type=Path, help="where to write the authority's certificate")
+    arguments = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main(parser.parse_args().port))
+        asyncio.run(main(arguments.port, make_config(arguments.cafile)))

@@ -1,4 +1,4 @@
-"""The echo examples of trio and anyio, each client with each server, and with `ssl`."""
+"""The echo examples of asyncio, trio and anyio: each client with each server, with `ssl`, and with openssl's client."""
 
 import asyncio
 import os
@@ -17,12 +17,15 @@ from aiotls import ClientConfig, Roots, open_connection
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0  # seconds; a bound on what hangs
 
+ON_ASYNCIO = ["echo_server.py"]
 SERVERS = [
+    ON_ASYNCIO,
     ["trio_echo_server.py"],
     ["anyio_echo_server.py", "--backend", "asyncio"],
     ["anyio_echo_server.py", "--backend", "trio"],
 ]
 CLIENTS = [
+    ["echo_client.py"],
     ["trio_echo_client.py"],
     ["anyio_echo_client.py", "--backend", "asyncio"],
     ["anyio_echo_client.py", "--backend", "trio"],
@@ -111,7 +114,29 @@ async def test_server_echoes_to_the_asyncio_front_end_after_it_has_ended_its_sid
         await writer.wait_closed()
 
 
+@pytest.mark.peer("openssl")
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
+async def test_server_echoes_to_openssl_after_it_has_ended_its_side(server: list[str], tmp_path: Path) -> None:
+    cafile = tmp_path / "ca.pem"
+    async with serving(cafile, *server) as port:
+        client = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost", "-CAfile", cafile),
+            *("-verify_return_error", "-verify_hostname", "localhost", "-quiet", "-no_ign_eof"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            client.stdin.write(b"over the wire\n")
+            assert await client.stdout.readexactly(14) == b"over the wire\n"
+            client.stdin.write_eof()  # close_notify follows, and the server's answer to it
+            assert await client.stdout.read() == b""
+            assert await client.wait() == 0
+
+
+@pytest.mark.parametrize("server", [server for server in SERVERS if server is not ON_ASYNCIO], ids=" ".join)
 async def test_server_goes_on_after_a_client_that_speaks_no_tls(server: list[str], tmp_path: Path) -> None:
     cafile = tmp_path / "ca.pem"
     process = await start(*server, "--port", "0", "--cafile", str(cafile))

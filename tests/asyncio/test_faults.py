@@ -276,6 +276,9 @@ def test_loop_that_is_closed_underneath_leaves_asyncios_warning_only(
 # --- Many --------------------------------------------------------------------------------------------------------
 
 
+MANY = 10_000
+
+
 def descriptors() -> int:
     """How many files are open."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - a number is all that is wanted
@@ -289,7 +292,7 @@ async def test_many_connections_leave_nothing_behind(
 ) -> None:
     server = await aiotls.create_server(recorders, HOST, 0, ssl=config, backlog=1000)
     before = descriptors()
-    for number in range(301):
+    for number in range(MANY):
         end = ("close", "abort", "garbage")[number % 3]
         if end == "garbage":
             sock = socket.create_connection((HOST, port_of(server)))
@@ -304,7 +307,7 @@ async def test_many_connections_leave_nothing_behind(
         await application.lost.wait()
     await server.shutdown(20)
     assert len(server.connections) == 0
-    assert server.counters.handshakes_begun == 301
+    assert server.counters.handshakes_begun == MANY
     assert descriptors() <= before
     for recorder in recorders.made:
         assert recorder.calls[-1] == "connection_lost"

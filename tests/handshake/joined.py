@@ -35,15 +35,20 @@ def roots() -> Roots:
     return Roots.from_bytes(authority().certificate_pem)
 
 
-@cache
 def issued(name: str = NAME, key_type: KeyType = "ecdsa-p256", *, intermediate: bool = False) -> IssuedCertificate:
     """One certificate of each kind for all tests, for a key costs time."""
-    return authority().issue(name, key_type=key_type, intermediate=intermediate)
+    return _issued(name, key_type, intermediate)[0]
+
+
+def credential(name: str = NAME, key_type: KeyType = "ecdsa-p256", *, intermediate: bool = False) -> Credential:
+    """The same, as a config wants it; always the same object."""
+    return _issued(name, key_type, intermediate)[1]
 
 
 @cache
-def credential(name: str = NAME, key_type: KeyType = "ecdsa-p256", *, intermediate: bool = False) -> Credential:
-    return issued(name, key_type, intermediate=intermediate).credential()
+def _issued(name: str, key_type: KeyType, intermediate: bool) -> tuple[IssuedCertificate, Credential]:  # noqa: FBT001
+    certificate = authority().issue(name, key_type=key_type, intermediate=intermediate)
+    return certificate, certificate.credential()
 
 
 def client_config(**options: Any) -> ClientConfig:

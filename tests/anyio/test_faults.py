@@ -241,8 +241,8 @@ async def test_handshake_timeout_covers_a_resolver_that_never_returns(client_con
 async def test_large_send_to_a_slow_reader_keeps_memory_flat(
     client_config: ClientConfig, server_config: ServerConfig
 ) -> None:
-    """One send of 32 MiB, and another piecemeal the other way: what is sealed and not read is bounded."""
-    size = 32 * 1024 * 1024
+    """One send of 256 MiB each way, read piecemeal: what is sealed and not read is bounded."""
+    size = 256 * 1024 * 1024
     data = memoryview(bytes(size))
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     received: list[int] = []
